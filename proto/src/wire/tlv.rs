@@ -1,0 +1,1 @@
+//! Type-length-value coding of the signalling messages.
