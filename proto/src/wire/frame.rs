@@ -5,7 +5,7 @@
 //! Signal           type(1)=1  an envelope
 //! PathChallenge    type(1)=2  interface(1)  generation(2)  nonce(8)  padding
 //! PathResponse     type(1)=3  interface(1)  generation(2)  nonce(8)  observed(18)
-//! Fragment         type(1)=4  reserved(3)  id(4)  offset(4)  total(4)  data
+//! Fragment         type(1)=4  id(4)  offset(4)  total(4)  data
 //! KeepAlive        type(1)=5
 //! InterfaceNotice  type(1)=6  count(1)  reserved(2)  sequence(8)  entry …
 //!   entry          interface(1)  flags(1)  generation(2)                 flags: bit 0 ending
@@ -30,7 +30,7 @@ pub const PATH_CHALLENGE: usize = 12;
 /// Bytes of a path response.
 pub const PATH_RESPONSE: usize = 12 + FIXED_ADDRESS;
 /// Bytes of a fragment before its data.
-pub const FRAGMENT_HEADER: usize = 16;
+pub const FRAGMENT_HEADER: usize = 13;
 /// Bytes of the largest frame that may be sent in fragments.
 pub const MAX_FRAGMENTED: u32 = 65_535;
 
@@ -185,7 +185,7 @@ impl<'a> Fragment<'a> {
     pub fn emit(&self, out: &mut Vec<u8>) {
         debug_assert!(self.is_sound());
         let mut writer = Writer::new(out);
-        writer.bytes(&[FrameType::Fragment.number(), 0, 0, 0]);
+        writer.u8(FrameType::Fragment.number());
         writer.u32(self.id);
         writer.u32(self.offset);
         writer.u32(self.total);
@@ -193,7 +193,6 @@ impl<'a> Fragment<'a> {
     }
 
     fn parse(input: &mut Reader<'a>) -> Result<Self, ParseError> {
-        input.array::<3>()?;
         let (id, offset, total) = (input.u32()?, input.u32()?, input.u32()?);
         let fragment = Self { id, offset, total, data: input.rest() };
         if fragment.is_sound() { Ok(fragment) } else { Err(ParseError::BadValue) }

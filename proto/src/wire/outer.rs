@@ -15,7 +15,7 @@
 //!
 //! Flags and reserved bytes are sent as zero and ignored on receipt, for a later version to use. Where a
 //! MAC or a tag covers them they are covered as they were received ([`HandshakeInit::covered`],
-//! [`Data::header`], [`RelayBind::covered`], …).
+//! [`Data::header`], [`RelayBind::covered`], [`RelayBound::covered`]).
 //!
 //! An unknown type is refused. A datagram whose layout ends is refused where bytes follow. Four layouts
 //! take their length from UDP (handshakes, data, what follows a relay's header): a shortened one may
@@ -101,7 +101,8 @@ pub struct HandshakeInit<'a> {
     pub noise: &'a [u8],
     pub mac1: &'a [u8; MAC],
     pub mac2: &'a [u8; MAC],
-    covered: &'a [u8],
+    /// All of it, as received.
+    pub datagram: &'a [u8],
 }
 
 /// The second message of a handshake.
@@ -112,7 +113,8 @@ pub struct HandshakeResponse<'a> {
     pub noise: &'a [u8],
     pub mac1: &'a [u8; MAC],
     pub mac2: &'a [u8; MAC],
-    covered: &'a [u8],
+    /// All of it, as received.
+    pub datagram: &'a [u8],
 }
 
 /// What a responder under load says instead of doing public-key work.
@@ -177,68 +179,37 @@ pub fn peek(datagram: &[u8]) -> Result<OuterType, ParseError> {
 
 impl<'a> Outer<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
-        let kind = peek(datagram)?;
-        let mut input = Reader::new(datagram);
-        let [_, second, ..] = *input.array::<4>()?;
-        let parsed = match kind {
-            OuterType::HandshakeInit => {
-                let (covered, mac1, mac2) = split_macs(datagram)?;
-                let (_, noise) = split_noise(covered, INIT_HEADER, MIN_NOISE_INIT)?;
-                return Ok(Self::HandshakeInit(HandshakeInit {
-                    sender: SessionIndex(input.u32()?),
-                    noise,
-                    mac1,
-                    mac2,
-                    covered,
-                }));
+        Ok(match peek(datagram)? {
+            OuterType::HandshakeInit => Self::HandshakeInit(HandshakeInit::parse(datagram)?),
+            OuterType::HandshakeResponse => Self::HandshakeResponse(HandshakeResponse::parse(datagram)?),
+            OuterType::CookieReply => Self::CookieReply(CookieReply::parse(datagram)?),
+            OuterType::Data => Self::Data(Data::parse(datagram)?),
+            OuterType::Relayed => {
+                let (_, mut input) = header(datagram, OuterType::Relayed)?;
+                Self::Relayed { index: RelayIndex(input.u32()?), inner: relayable(input.rest())? }
             }
-            OuterType::HandshakeResponse => {
-                let (covered, mac1, mac2) = split_macs(datagram)?;
-                let (_, noise) = split_noise(covered, RESPONSE_HEADER, MIN_NOISE_RESPONSE)?;
-                return Ok(Self::HandshakeResponse(HandshakeResponse {
-                    sender: SessionIndex(input.u32()?),
-                    receiver: SessionIndex(input.u32()?),
-                    noise,
-                    mac1,
-                    mac2,
-                    covered,
-                }));
-            }
-            OuterType::CookieReply => Self::CookieReply(CookieReply {
-                receiver: SessionIndex(input.u32()?),
-                nonce: input.array()?,
-                sealed: input.array()?,
-            }),
-            OuterType::Data => Self::Data(Data {
-                receiver: SessionIndex(input.u32()?),
-                counter: input.u64()?,
-                header: datagram.first_chunk().ok_or(ParseError::Truncated)?,
-                sealed: at_least(input.rest(), TAG)?,
-            }),
-            OuterType::Relayed => Self::Relayed { index: RelayIndex(input.u32()?), inner: relayable(input.rest())? },
-            OuterType::RelayBind => Self::RelayBind(parse_bind(datagram, second, &mut input)?),
-            OuterType::RelayBound => Self::RelayBound(RelayBound {
-                side: Side::from_number(second).ok_or(ParseError::BadValue)?,
-                index: RelayIndex(input.u32()?),
-                sequence: input.u64()?,
-                observed: input.fixed_address()?,
-                mac: input.array()?,
-                covered: Reader::new(datagram).take(RELAY_BOUND_COVERED)?,
-            }),
+            OuterType::RelayBind => Self::RelayBind(RelayBind::parse(datagram)?),
+            OuterType::RelayBound => Self::RelayBound(RelayBound::parse(datagram)?),
             OuterType::RelayPing => {
+                let (_, mut input) = header(datagram, OuterType::RelayPing)?;
                 let nonce = input.u64()?;
                 input.take(RELAY_PING - 12)?;
+                input.finish()?;
                 Self::RelayPing { nonce }
             }
             OuterType::RelayPong => {
+                let (_, mut input) = header(datagram, OuterType::RelayPong)?;
                 let (nonce, observed) = (input.u64()?, input.fixed_address()?);
                 input.take(RELAY_PING - 12 - FIXED_ADDRESS)?;
+                input.finish()?;
                 Self::RelayPong { nonce, observed }
             }
-            OuterType::Punch => Self::Punch,
-        };
-        input.finish()?;
-        Ok(parsed)
+            OuterType::Punch => {
+                let (_, input) = header(datagram, OuterType::Punch)?;
+                input.finish()?;
+                Self::Punch
+            }
+        })
     }
 
     pub const fn outer_type(&self) -> OuterType {
@@ -260,10 +231,8 @@ impl<'a> Outer<'a> {
     /// nothing covers are zero.
     pub fn emit(&self) -> Vec<u8> {
         match self {
-            Self::HandshakeInit(HandshakeInit { covered, mac1, mac2, .. })
-            | Self::HandshakeResponse(HandshakeResponse { covered, mac1, mac2, .. }) => {
-                [covered, &mac1[..], &mac2[..]].concat()
-            }
+            Self::HandshakeInit(HandshakeInit { datagram, .. })
+            | Self::HandshakeResponse(HandshakeResponse { datagram, .. }) => datagram.to_vec(),
             Self::CookieReply(reply) => reply.emit(),
             Self::Data(data) => [data.header, data.sealed].concat(),
             Self::Relayed { index, inner } => emit_relayed(*index, inner),
@@ -277,20 +246,41 @@ impl<'a> Outer<'a> {
 }
 
 impl<'a> HandshakeInit<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (_, mut input) = header(datagram, OuterType::HandshakeInit)?;
+        let sender = SessionIndex(input.u32()?);
+        let (noise, mac1, mac2) = split_macs(input.rest())?;
+        Ok(Self { sender, noise: at_least(noise, MIN_NOISE_INIT)?, mac1, mac2, datagram })
+    }
+
     /// What mac1 covers; mac2 covers this and mac1.
-    pub const fn covered(&self) -> &'a [u8] {
-        self.covered
+    pub fn covered(&self) -> &'a [u8] {
+        before_macs(self.datagram)
     }
 }
 
 impl<'a> HandshakeResponse<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (_, mut input) = header(datagram, OuterType::HandshakeResponse)?;
+        let (sender, receiver) = (SessionIndex(input.u32()?), SessionIndex(input.u32()?));
+        let (noise, mac1, mac2) = split_macs(input.rest())?;
+        Ok(Self { sender, receiver, noise: at_least(noise, MIN_NOISE_RESPONSE)?, mac1, mac2, datagram })
+    }
+
     /// What mac1 covers; mac2 covers this and mac1.
-    pub const fn covered(&self) -> &'a [u8] {
-        self.covered
+    pub fn covered(&self) -> &'a [u8] {
+        before_macs(self.datagram)
     }
 }
 
-impl CookieReply<'_> {
+impl<'a> CookieReply<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (_, mut input) = header(datagram, OuterType::CookieReply)?;
+        let reply = Self { receiver: SessionIndex(input.u32()?), nonce: input.array()?, sealed: input.array()? };
+        input.finish()?;
+        Ok(reply)
+    }
+
     pub fn emit(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(COOKIE_REPLY);
         let mut writer = Writer::new(&mut out);
@@ -302,7 +292,34 @@ impl CookieReply<'_> {
     }
 }
 
+impl<'a> Data<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (_, mut input) = header(datagram, OuterType::Data)?;
+        Ok(Self {
+            receiver: SessionIndex(input.u32()?),
+            counter: input.u64()?,
+            header: datagram.first_chunk().ok_or(ParseError::Truncated)?,
+            sealed: at_least(input.rest(), TAG)?,
+        })
+    }
+}
+
 impl<'a> RelayBind<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (side, mut input) = header(datagram, OuterType::RelayBind)?;
+        Ok(Self {
+            side: Side::from_number(side).ok_or(ParseError::BadValue)?,
+            sequence: input.u64()?,
+            token: RelayToken::from_bytes(*input.array()?),
+            mac: input.array()?,
+            inner: match input.rest() {
+                [] => None,
+                inner => Some(relayable(inner)?),
+            },
+            covered: Reader::new(datagram).take(RELAY_BIND_COVERED)?,
+        })
+    }
+
     /// What the MAC covers.
     pub const fn covered(&self) -> &'a [u8] {
         self.covered
@@ -310,6 +327,20 @@ impl<'a> RelayBind<'a> {
 }
 
 impl<'a> RelayBound<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let (side, mut input) = header(datagram, OuterType::RelayBound)?;
+        let bound = Self {
+            side: Side::from_number(side).ok_or(ParseError::BadValue)?,
+            index: RelayIndex(input.u32()?),
+            sequence: input.u64()?,
+            observed: input.fixed_address()?,
+            mac: input.array()?,
+            covered: Reader::new(datagram).take(RELAY_BOUND_COVERED)?,
+        };
+        input.finish()?;
+        Ok(bound)
+    }
+
     /// What the MAC covers.
     pub const fn covered(&self) -> &'a [u8] {
         self.covered
@@ -432,20 +463,6 @@ pub fn emit_relay_pong(nonce: u64, observed: SocketAddr) -> Vec<u8> {
     out
 }
 
-fn parse_bind<'a>(datagram: &'a [u8], side: u8, input: &mut Reader<'a>) -> Result<RelayBind<'a>, ParseError> {
-    Ok(RelayBind {
-        side: Side::from_number(side).ok_or(ParseError::BadValue)?,
-        sequence: input.u64()?,
-        token: RelayToken::from_bytes(*input.array()?),
-        mac: input.array()?,
-        inner: match input.rest() {
-            [] => None,
-            inner => Some(relayable(inner)?),
-        },
-        covered: Reader::new(datagram).take(RELAY_BIND_COVERED)?,
-    })
-}
-
 /// A relay carries what belongs to a session and nothing else, least of all another relay's header.
 fn relayable(inner: &[u8]) -> Result<&[u8], ParseError> {
     match peek(inner)? {
@@ -461,15 +478,24 @@ fn relayable(inner: &[u8]) -> Result<&[u8], ParseError> {
 
 type Macs<'a> = (&'a [u8], &'a [u8; MAC], &'a [u8; MAC]);
 
-fn split_macs(datagram: &[u8]) -> Result<Macs<'_>, ParseError> {
-    let (rest, mac2) = datagram.split_last_chunk().ok_or(ParseError::Truncated)?;
-    let (covered, mac1) = rest.split_last_chunk().ok_or(ParseError::Truncated)?;
-    Ok((covered, mac1, mac2))
+/// The second byte of a datagram of type `kind`, and what follows the first four.
+fn header(datagram: &[u8], kind: OuterType) -> Result<(u8, Reader<'_>), ParseError> {
+    if peek(datagram)? != kind {
+        return Err(ParseError::UnknownType);
+    }
+    let mut input = Reader::new(datagram);
+    let [_, second, _, _] = *input.array()?;
+    Ok((second, input))
 }
 
-fn split_noise(covered: &[u8], header: usize, min: usize) -> Result<(&[u8], &[u8]), ParseError> {
-    let (header, noise) = covered.split_at_checked(header).ok_or(ParseError::Truncated)?;
-    Ok((header, at_least(noise, min)?))
+fn split_macs(bytes: &[u8]) -> Result<Macs<'_>, ParseError> {
+    let (rest, mac2) = bytes.split_last_chunk().ok_or(ParseError::Truncated)?;
+    let (rest, mac1) = rest.split_last_chunk().ok_or(ParseError::Truncated)?;
+    Ok((rest, mac1, mac2))
+}
+
+fn before_macs(datagram: &[u8]) -> &[u8] {
+    &datagram[..datagram.len().saturating_sub(2 * MAC)]
 }
 
 fn at_least(bytes: &[u8], min: usize) -> Result<&[u8], ParseError> {
