@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 #[cfg(feature = "aws-lc")]
@@ -64,4 +65,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-// PartialEq/Eq for Secret in constant time with `subtle`.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}

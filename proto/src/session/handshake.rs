@@ -1,1 +1,4 @@
 //! CONTRACT: to be written.
+
+/// The key that two parties share before their handshake.
+pub type Psk = crate::crypto::Secret;
