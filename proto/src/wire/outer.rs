@@ -1,9 +1,7 @@
 //! Outer datagrams: what the kernel's UDP carries (DESIGN 4.3).
 
-use core::ops::Range;
-
 use super::ParseError;
-use crate::id::{RelayIndex, SessionIndex};
+use crate::id::SessionIndex;
 
 /// Bytes of a data datagram before its ciphertext.
 pub const DATA_HEADER: usize = 16;
@@ -30,4 +28,68 @@ pub enum OuterType {
     RelayPing = 8,
     RelayPong = 9,
     Punch = 10,
+}
+
+/// The first message of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeInit<'a> {
+    pub sender: SessionIndex,
+    pub noise: &'a [u8],
+    /// All of it, as the MACs cover it.
+    pub datagram: &'a [u8],
+}
+
+/// The answer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeResponse<'a> {
+    pub sender: SessionIndex,
+    pub receiver: SessionIndex,
+    pub noise: &'a [u8],
+    pub datagram: &'a [u8],
+}
+
+/// "Come again with this cookie."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieReply<'a> {
+    pub receiver: SessionIndex,
+    pub nonce: &'a [u8; 24],
+    pub sealed: &'a [u8; 32],
+}
+
+impl<'a> HandshakeInit<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let noise = noise_of(datagram, OuterType::HandshakeInit, 8)?;
+        Ok(Self { sender: index(datagram, 4)?, noise, datagram })
+    }
+}
+
+impl<'a> HandshakeResponse<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        let noise = noise_of(datagram, OuterType::HandshakeResponse, 12)?;
+        Ok(Self { sender: index(datagram, 4)?, receiver: index(datagram, 8)?, noise, datagram })
+    }
+}
+
+impl<'a> CookieReply<'a> {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        if datagram.first() != Some(&(OuterType::CookieReply as u8)) {
+            return Err(ParseError::UnknownType);
+        }
+        let nonce = datagram.get(8..).and_then(|rest| rest.first_chunk()).ok_or(ParseError::Truncated)?;
+        let sealed = datagram.get(32..).and_then(|rest| rest.first_chunk()).ok_or(ParseError::Truncated)?;
+        Ok(Self { receiver: index(datagram, 4)?, nonce, sealed })
+    }
+}
+
+fn index(datagram: &[u8], at: usize) -> Result<SessionIndex, ParseError> {
+    let bytes = datagram.get(at..).and_then(|rest| rest.first_chunk()).ok_or(ParseError::Truncated)?;
+    Ok(SessionIndex(u32::from_be_bytes(*bytes)))
+}
+
+fn noise_of(datagram: &[u8], kind: OuterType, header: usize) -> Result<&[u8], ParseError> {
+    if datagram.first() != Some(&(kind as u8)) {
+        return Err(ParseError::UnknownType);
+    }
+    let end = datagram.len().checked_sub(2 * MAC).ok_or(ParseError::Truncated)?;
+    datagram.get(header..end).ok_or(ParseError::Truncated)
 }
