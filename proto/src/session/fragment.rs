@@ -366,8 +366,7 @@ mod tests {
     #[test]
     fn a_packet_in_crumbs_is_given_up() {
         let mut reassembler = Reassembler::new();
-        let results: Vec<_> =
-            (0..200).map(|at| reassembler.handle(NOW, &piece(1, at * 2, 60_000, &[1]))).collect();
+        let results: Vec<_> = (0..200).map(|at| reassembler.handle(NOW, &piece(1, at * 2, 60_000, &[1]))).collect();
         assert!(results.contains(&Err(FragmentError::TooManyStretches)));
         assert!(reassembler.partial.iter().all(|partial| partial.stretches.len() <= MAX_STRETCHES));
     }
