@@ -15,7 +15,7 @@ use ntm_proto::wire::outer::{self, Outer, RELAY_BIND, RELAYED_HEADER};
 use crate::forward::{Inner, check_inner};
 use crate::grant::{Binding, Former, GrantId, Route, opposite, seat};
 use crate::limits;
-use crate::pace::{Pace, Rate};
+use crate::pace::Rate;
 use crate::relay::{Forward, Relay};
 use crate::stats::DropReason;
 use crate::table::Slot;
@@ -125,11 +125,13 @@ impl Relay {
             bindings: [None, None],
             expires: now + Duration::from_millis(left),
             last_used: now,
-            pace: Pace::default(),
+            paces: Default::default(),
             rate: Rate::kilobytes(rate),
         };
+        let slot = self.table.insert(id, route);
         self.stats.grants_made += 1;
-        Ok(self.table.insert(id, route))
+        self.stats.grants = self.table.len();
+        Ok(slot)
     }
 
     /// Binds a side to where it is now. Where it was there already it keeps its index.

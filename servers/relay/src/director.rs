@@ -65,7 +65,8 @@ struct Link {
 
 impl Links {
     pub(crate) fn new(now: Instant, config: &Config, rng: Rng) -> Self {
-        let links = config.directors.iter().take(limits::MAX_DIRECTORS).map(|director| Link::new(now, config, director));
+        let links =
+            config.directors.iter().take(limits::MAX_DIRECTORS).map(|director| Link::new(now, config, director));
         Self { rng, links: links.collect(), by_session: BTreeMap::new(), sequence: 0, transmits: VecDeque::new() }
     }
 
@@ -148,8 +149,7 @@ impl Links {
         signal: &[u8],
         stats: &mut Stats,
     ) -> Result<Option<PathId>, DropReason> {
-        let Envelope { transaction, message } =
-            Envelope::parse(signal).map_err(|_| DropReason::UnexpectedMessage)?;
+        let Envelope { transaction, message } = Envelope::parse(signal).map_err(|_| DropReason::UnexpectedMessage)?;
         let link = &mut self.links[number];
         match message {
             Message::RelayDirection(direction) => {

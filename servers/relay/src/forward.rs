@@ -87,7 +87,7 @@ impl Relay {
         relayed: &'a mut [u8],
     ) -> Result<Option<Forward<'a>>, DropReason> {
         let route = self.table.route_mut(slot);
-        if !route.pace.admit(now, &route.rate, relayed.len() as u64) {
+        if !route.paces[seat(to)].admit(now, &route.rate, relayed.len() as u64) {
             return Err(DropReason::RateLimited);
         }
         route.last_used = now;

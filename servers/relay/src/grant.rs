@@ -64,7 +64,8 @@ pub(crate) struct Route {
     pub(crate) bindings: [Option<Binding>; 2],
     pub(crate) expires: Instant,
     pub(crate) last_used: Instant,
-    pub(crate) pace: Pace,
+    /// Of what goes to each side: the rate is that of one direction.
+    pub(crate) paces: [Pace; 2],
     pub(crate) rate: Rate,
 }
 

@@ -8,9 +8,7 @@ use ntm_proto::crypto::{self, Secret};
 use ntm_proto::id::{Fqdn, PathId, RelayId, RelayIndex, SessionIndex, TransactionId};
 use ntm_proto::identity::{NoiseKey, Role, ServerCert};
 use ntm_proto::rng::Rng;
-use ntm_proto::session::{
-    GrantKey, Incoming, Psk, RelayToken, SIGNAL_WINDOW_WORDS, Session, TokenBody, bind_mac,
-};
+use ntm_proto::session::{GrantKey, Incoming, Psk, RelayToken, SIGNAL_WINDOW_WORDS, Session, TokenBody, bind_mac};
 use ntm_proto::time::{Instant, UnixTime, WallClock};
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{Envelope, Message, RelayDirection, RelayReport, Side};
@@ -95,11 +93,8 @@ impl Rig {
     pub fn input(&mut self, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Vec<Transmit> {
         let mut datagram = datagram.to_vec();
         let forward = self.relay.handle_datagram(self.now, local, from, &mut datagram);
-        let forward = forward.map(|forward| Transmit {
-            from: forward.from,
-            to: forward.to,
-            datagram: forward.datagram.to_vec(),
-        });
+        let forward =
+            forward.map(|forward| Transmit { from: forward.from, to: forward.to, datagram: forward.datagram.to_vec() });
         let mut sent = self.drain();
         sent.extend(forward);
         sent
@@ -179,10 +174,7 @@ impl Client {
     /// The two sides of communication `number`, both on IPv4.
     pub fn pair(number: u64) -> (Self, Self) {
         let body = token_body(number);
-        (
-            Self::new(&body, Side::Initiator, "192.0.2.1:1000"),
-            Self::new(&body, Side::Responder, "203.0.113.2:2000"),
-        )
+        (Self::new(&body, Side::Initiator, "192.0.2.1:1000"), Self::new(&body, Side::Responder, "203.0.113.2:2000"))
     }
 
     /// The next bind, with a datagram for the peer or without.
@@ -286,7 +278,9 @@ impl DirectionServer {
         match Outer::parse(datagram).ok()? {
             Outer::HandshakeInit(init) => {
                 let incoming = Incoming::read(provider, &mut self.rng, &self.noise_key, &init).ok()?;
-                let Message::ServerHello(hello) = Envelope::parse(incoming.payload()).ok()?.message else { return None };
+                let Message::ServerHello(hello) = Envelope::parse(incoming.payload()).ok()?.message else {
+                    return None;
+                };
                 self.hellos.push(hello.sequence);
                 let local = SessionIndex(self.rng.u32());
                 self.session.accept(now, incoming, &self.psk, local, &[]).ok()
