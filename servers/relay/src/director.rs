@@ -17,7 +17,8 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use ntm_proto::id::{PathId, SessionIndex, TransactionId};
 use ntm_proto::rng::Rng;
@@ -54,12 +55,15 @@ struct Link {
     session: Session<SIGNAL_WINDOW_WORDS>,
     /// While calling: when the next handshake is due.
     call_at: Option<Instant>,
-    /// Handshakes begun since the last that was answered.
+    /// Handshakes begun since the last report that was answered.
     calls: u32,
+    /// No handshake is begun before this.
+    quiet_until: Instant,
     /// While there are keys: when the next report is due.
     report_at: Option<Instant>,
     /// Reports sent since the last that was answered.
     unanswered: u32,
+    /// Of the reports since the last that was answered.
     transaction: TransactionId,
 }
 
@@ -115,7 +119,7 @@ impl Links {
                 let number = self.find(response.receiver)?;
                 let link = &mut self.links[number];
                 link.session.handle_response(now, &response).map_err(|_| DropReason::Unauthentic)?;
-                (link.call_at, link.calls, link.unanswered) = (None, 0, 0);
+                (link.call_at, link.unanswered) = (None, 0);
                 link.report_at = Some(now);
                 stats.director_sessions += 1;
                 self.forget_retired(number);
@@ -157,11 +161,14 @@ impl Links {
                 Ok(Some(direction.revoke))
             }
             Message::RelayAck if transaction == link.transaction && link.unanswered > 0 => {
-                link.unanswered = 0;
+                link.transaction = TransactionId(transaction.0.wrapping_add(1));
+                (link.calls, link.unanswered, link.quiet_until) = (0, 0, now);
                 link.report_at = Some(now + limits::REPORT_EVERY);
                 stats.reports_answered += 1;
                 Ok(None)
             }
+            // The answer to an earlier sending of a report that is answered.
+            Message::RelayAck if transaction.0.wrapping_sub(link.transaction.0) > u32::MAX / 2 => Ok(None),
             _ => Err(DropReason::UnexpectedMessage),
         }
     }
@@ -175,10 +182,7 @@ impl Links {
             link.report_at = Some(now + limits::REPORT_EVERY);
             link.call(now);
         }
-        // A repeated report is the newer one, and either answer will do: they share a transaction.
-        if link.unanswered == 0 {
-            link.transaction = TransactionId(link.transaction.0.wrapping_add(1));
-        }
+        // Until one is answered they share a transaction, so any answer will do.
         link.unanswered += 1;
         let envelope = Envelope { transaction: link.transaction, message: Message::RelayReport(report.clone()) };
         self.signal(now, number, &envelope);
@@ -197,7 +201,8 @@ impl Links {
             link.route = (link.route + 1) % link.routes.len().max(1);
         }
         link.calls = link.calls.saturating_add(1);
-        link.call_at = Some(now + backoff);
+        link.quiet_until = now + backoff;
+        link.call_at = Some(link.quiet_until);
         let Director { noise_key, psk, .. } = &link.director;
         let datagram = link.session.begin(now, &mut self.rng, &config.noise_key, noise_key, psk, index, &payload);
         self.forget_retired(number);
@@ -215,8 +220,8 @@ impl Links {
     fn fresh_index(&mut self, number: usize) -> SessionIndex {
         loop {
             let index = SessionIndex(self.rng.u32());
-            if !self.by_session.contains_key(&index) {
-                self.by_session.insert(index, number);
+            if let Entry::Vacant(vacant) = self.by_session.entry(index) {
+                vacant.insert(number);
                 return index;
             }
         }
@@ -271,6 +276,7 @@ impl Link {
             route: 0,
             session: Session::new(config.provider),
             calls: 0,
+            quiet_until: now,
             report_at: None,
             unanswered: 0,
             transaction: TransactionId(0),
@@ -280,7 +286,7 @@ impl Link {
     /// Makes a handshake due, unless one is under way.
     fn call(&mut self, now: Instant) {
         if self.call_at.is_none() && !self.routes.is_empty() {
-            self.call_at = Some(now);
+            self.call_at = Some(self.quiet_until.max(now));
         }
     }
 

@@ -16,7 +16,7 @@ fn joined() -> (Rig, Client, Client) {
 
 /// Moves `a`, with or without a datagram in its bind.
 fn rebind(rig: &mut Rig, a: &mut Client, b: &mut Client, to: &str, inner: Option<&[u8]>) -> RelayIndex {
-    let before = a.index.unwrap();
+    let before = a.index.expect("bound");
     a.move_to(to);
     let bind = a.bind(inner);
     let sent = rig.say(a, &bind);
