@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use chacha20poly1305::aead::AeadInOut as _;
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -18,6 +18,7 @@ use zeroize::Zeroize as _;
 use crate::crypto::{self, Provider, PublicKeyBytes, Secret, Unauthentic};
 use crate::id::{Fqdn, NodeId};
 use crate::time::UnixTime;
+use crate::wire::identity::{cert_signed_part, emit_record, record_signed_part};
 
 /// A node's Ed25519 identity.
 #[derive(Debug, Clone)]
@@ -102,9 +103,9 @@ impl NodeRecord {
         provider.ed25519_verify(&self.identity, &record_signed_part(self), &self.signature)
     }
 
-    /// Names this very record: its signed part and its signature.
+    /// Names this very record: BLAKE2s of its whole encoding.
     pub fn digest(&self) -> [u8; 32] {
-        crypto::blake2s(&[&record_signed_part(self), &self.signature])
+        crypto::blake2s(&[&emit_record(self)])
     }
 }
 
@@ -254,40 +255,6 @@ fn part<const N: usize>(body: &[u8; TICKET_BODY], at: usize) -> [u8; N] {
 
 fn node_id(identity: &PublicKeyBytes) -> NodeId {
     NodeId(crypto::blake2s(&[identity]))
-}
-
-fn record_signed_part(record: &NodeRecord) -> Vec<u8> {
-    let mut bytes = b"ntmfw node record v1".to_vec();
-    bytes.extend_from_slice(&record.identity);
-    bytes.extend_from_slice(&record.noise_key);
-    bytes.extend_from_slice(&record.timestamp.as_millis().to_be_bytes());
-    bytes.push(u8::from(record.revoked));
-    push_name(&mut bytes, &record.fqdn);
-    push_name(&mut bytes, &record.manager);
-    bytes
-}
-
-fn cert_signed_part(cert: &ServerCert) -> Vec<u8> {
-    let mut bytes = b"ntmfw server cert v1".to_vec();
-    bytes.push(cert.role as u8);
-    bytes.extend_from_slice(&cert.noise_key);
-    bytes.extend_from_slice(&cert.not_after.as_millis().to_be_bytes());
-    push_name(&mut bytes, &cert.domain);
-    push_name(&mut bytes, &cert.name);
-    for address in &cert.addresses {
-        let ip = match address.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        bytes.extend_from_slice(&ip.octets());
-        bytes.extend_from_slice(&address.port().to_be_bytes());
-    }
-    bytes
-}
-
-fn push_name(bytes: &mut Vec<u8>, name: &Fqdn) {
-    bytes.push(name.as_str().len() as u8);
-    bytes.extend_from_slice(name.as_str().as_bytes());
 }
 
 impl fmt::Display for CertError {

@@ -30,7 +30,7 @@ use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use crate::crypto::{self, PublicKeyBytes, Secret};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::outer::{CookieReply, HandshakeInit, MAC, OuterType};
+use crate::wire::outer::{CookieReply, HandshakeInit, MAC, SEALED_COOKIE, handshake_macs};
 
 /// How long a cookie is used, and how often the secret behind cookies changes. WireGuard, 5.4.7.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
@@ -44,7 +44,6 @@ pub const LOAD_HELD: Duration = Duration::from_secs(1);
 
 const MAC1_LABEL: &[u8] = b"ntmfw mac1 v1";
 const COOKIE_LABEL: &[u8] = b"ntmfw cookie v1";
-const REPLY_HEADER: usize = 8;
 
 /// What to do with a handshake's first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +59,7 @@ pub enum Verdict {
 /// What a jar saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CookieStats {
+    pub malformed: u64,
     pub bad_mac1: u64,
     pub replies: u64,
     /// Under load, with a MAC that no cookie of this address gives.
@@ -108,18 +108,18 @@ impl CookieJar {
     ) -> Verdict {
         self.rotate(now, rng);
         let Ok(init) = HandshakeInit::parse(datagram) else {
-            self.stats.bad_mac1 += 1;
+            self.stats.malformed += 1;
             return Verdict::Drop;
         };
-        if !mac1_is_valid(&self.public, datagram) {
+        if !mac1_is_valid(&self.public, init.covered(), init.mac1) {
             self.stats.bad_mac1 += 1;
             return Verdict::Drop;
         }
-        if !under_load || self.mac2_is_valid(datagram, from) {
+        if !under_load || self.mac2_is_valid(&init, from) {
             self.stats.processed += 1;
             return Verdict::Process;
         }
-        self.stats.bad_mac2 += u64::from(mac2_of(datagram) != [0; MAC]);
+        self.stats.bad_mac2 += u64::from(*init.mac2 != [0; MAC]);
         self.stats.replies += 1;
         Verdict::Reply(self.reply(&init, rng, from))
     }
@@ -138,26 +138,23 @@ impl CookieJar {
         self.changed = now;
     }
 
-    fn mac2_is_valid(&self, datagram: &[u8], from: SocketAddr) -> bool {
+    fn mac2_is_valid(&self, init: &HandshakeInit<'_>, from: SocketAddr) -> bool {
         core::iter::once(&self.secret).chain(&self.previous).any(|secret| {
-            let mac = mac2(&cookie_for(secret, from), datagram);
-            crypto::equal(&mac, &mac2_of(datagram))
+            let mac = mac2(&cookie_for(secret, from), init.covered(), init.mac1);
+            crypto::equal(&mac, init.mac2)
         })
     }
 
     fn reply(&self, init: &HandshakeInit<'_>, rng: &mut Rng, from: SocketAddr) -> Vec<u8> {
         let nonce: [u8; 24] = rng.array();
-        let mut cookie = cookie_for(&self.secret, from);
-        let tag = reply_cipher(&self.public)
-            .encrypt_inout_detached(&nonce.into(), &mac1_of(init.datagram), InOutBuf::from(&mut cookie[..]))
+        let mut sealed = [0; SEALED_COOKIE];
+        let (cookie, tag) = sealed.split_at_mut(MAC);
+        cookie.copy_from_slice(&cookie_for(&self.secret, from));
+        let made = reply_cipher(&self.public)
+            .encrypt_inout_detached(&nonce.into(), init.mac1, InOutBuf::from(cookie))
             .expect("16 bytes are far below the AEAD's limit");
-        let mut reply = Vec::with_capacity(REPLY_HEADER + nonce.len() + cookie.len() + tag.len());
-        reply.extend_from_slice(&[OuterType::CookieReply as u8, 0, 0, 0]);
-        reply.extend_from_slice(&init.sender.0.to_be_bytes());
-        reply.extend_from_slice(&nonce);
-        reply.extend_from_slice(&cookie);
-        reply.extend_from_slice(&tag);
-        reply
+        tag.copy_from_slice(&made);
+        CookieReply { receiver: init.sender, nonce: &nonce, sealed: &sealed }.emit()
     }
 }
 
@@ -175,13 +172,17 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// Reads the answer to `datagram`, a first message sent to the holder of `peer`. `None` if it is not
-    /// one.
-    pub fn open(now: Instant, peer: &PublicKeyBytes, datagram: &[u8], reply: &CookieReply<'_>) -> Option<Self> {
+    /// Reads the answer to `init`, a first message sent to the holder of `peer`. `None` if it is not one.
+    pub fn open(
+        now: Instant,
+        peer: &PublicKeyBytes,
+        init: &HandshakeInit<'_>,
+        reply: &CookieReply<'_>,
+    ) -> Option<Self> {
         let (cookie, tag) = reply.sealed.split_last_chunk::<MAC>()?;
         let mut value: [u8; MAC] = cookie.try_into().ok()?;
         reply_cipher(peer)
-            .decrypt_inout_detached(reply.nonce.into(), &mac1_of(datagram), InOutBuf::from(&mut value[..]), tag.into())
+            .decrypt_inout_detached(reply.nonce.into(), init.mac1, InOutBuf::from(&mut value[..]), tag.into())
             .ok()?;
         Some(Self { value, received: now })
     }
@@ -239,43 +240,32 @@ impl Default for LoadMeter {
     }
 }
 
-/// Ends a handshake datagram: mac1 for the holder of `receiver`, mac2 if a cookie is held.
-pub(super) fn append_macs(datagram: &mut Vec<u8>, receiver: &PublicKeyBytes, cookie: Option<&Cookie>) {
-    let mac1 = mac1(receiver, datagram);
-    datagram.extend_from_slice(&mac1);
-    datagram.extend_from_slice(&[0; MAC]);
+/// Writes both MACs of a handshake datagram: mac1 for the holder of `receiver`, mac2 if a cookie is held.
+pub(super) fn write_macs(datagram: &mut [u8], receiver: &PublicKeyBytes, cookie: Option<&Cookie>) {
+    if let Some(macs) = handshake_macs(datagram) {
+        *macs.mac1 = mac1(receiver, macs.covered);
+    }
     refresh_mac2(datagram, cookie);
 }
 
 /// Writes mac2 anew; zeros without a cookie.
 pub(super) fn refresh_mac2(datagram: &mut [u8], cookie: Option<&Cookie>) {
-    let mac = cookie.map_or([0; MAC], |cookie| mac2(&cookie.value, datagram));
-    if let Some(place) = datagram.last_chunk_mut() {
-        *place = mac;
+    if let Some(macs) = handshake_macs(datagram) {
+        *macs.mac2 = cookie.map_or([0; MAC], |cookie| mac2(&cookie.value, macs.covered, macs.mac1));
     }
 }
 
-/// Whether the sender of `datagram` knows that it talks to the holder of `receiver`.
-pub(super) fn mac1_is_valid(receiver: &PublicKeyBytes, datagram: &[u8]) -> bool {
-    let Some(covered) = datagram.len().checked_sub(2 * MAC) else { return false };
-    crypto::equal(&mac1(receiver, &datagram[..covered]), &mac1_of(datagram))
+/// Whether who sent this knows that he talks to the holder of `receiver`.
+pub(super) fn mac1_is_valid(receiver: &PublicKeyBytes, covered: &[u8], mac: &[u8; MAC]) -> bool {
+    crypto::equal(&mac1(receiver, covered), mac)
 }
 
 fn mac1(receiver: &PublicKeyBytes, covered: &[u8]) -> [u8; MAC] {
     crypto::keyed_mac(&crypto::blake2s(&[MAC1_LABEL, receiver]), &[covered])
 }
 
-fn mac2(cookie: &[u8; MAC], datagram: &[u8]) -> [u8; MAC] {
-    crypto::keyed_mac(cookie, &[&datagram[..datagram.len().saturating_sub(MAC)]])
-}
-
-/// Zeros where the datagram is too short to have one.
-fn mac1_of(datagram: &[u8]) -> [u8; MAC] {
-    datagram.split_last_chunk::<MAC>().and_then(|(rest, _)| rest.last_chunk().copied()).unwrap_or_default()
-}
-
-fn mac2_of(datagram: &[u8]) -> [u8; MAC] {
-    datagram.last_chunk().copied().unwrap_or_default()
+fn mac2(cookie: &[u8; MAC], covered: &[u8], mac1: &[u8; MAC]) -> [u8; MAC] {
+    crypto::keyed_mac(cookie, &[covered, mac1])
 }
 
 fn cookie_for(secret: &Secret, from: SocketAddr) -> [u8; MAC] {

@@ -16,10 +16,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::time::Instant;
-use crate::wire::frame::Fragment;
+use crate::wire::frame::{FRAGMENT_HEADER, Fragment, MAX_FRAGMENTED};
 
-/// Bytes a packet may have: what an IPv4 length field holds.
-pub const MAX_PACKET: usize = 65_535;
 /// Packets in progress at once.
 pub const MAX_IN_PROGRESS: usize = 16;
 /// Bytes held for all packets in progress.
@@ -28,8 +26,6 @@ pub const MAX_BUFFERED: usize = 256 * 1024;
 pub const MAX_STRETCHES: usize = 64;
 /// How long the pieces of one packet wait for the rest.
 pub const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of a fragment frame before its data: type, id, offset, total.
-pub const FRAGMENT_HEADER: usize = 13;
 
 /// Why a piece was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +209,7 @@ fn bounds(fragment: &Fragment<'_>) -> Option<(usize, usize, usize)> {
     let start = usize::try_from(fragment.offset).ok()?;
     let total = usize::try_from(fragment.total).ok()?;
     let end = start.checked_add(fragment.data.len())?;
-    (start < end && end <= total && total <= MAX_PACKET).then_some((start, end, total))
+    (start < end && end <= total && fragment.total <= MAX_FRAGMENTED).then_some((start, end, total))
 }
 
 impl fmt::Debug for Partial {

@@ -31,7 +31,11 @@ use crate::crypto::{self, Provider, PublicKeyBytes, Secret, Suite};
 use crate::id::SessionIndex;
 use crate::identity::NoiseKey;
 use crate::rng::Rng;
-use crate::wire::outer::{HandshakeInit, HandshakeResponse, MAC, OuterType};
+use crate::time::Instant;
+use crate::wire::outer::{
+    CookieReply, HandshakeInit, HandshakeResponse, INIT_HEADER, MIN_NOISE_INIT, MIN_NOISE_RESPONSE,
+    emit_handshake_init, emit_handshake_response,
+};
 
 /// The key both ends of a session were given beforehand: by the DC between nodes, in the ticket
 /// between a node and its DC.
@@ -45,14 +49,6 @@ pub const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 pub const MAX_PAYLOAD: usize = 32_768;
 
 const PROLOGUE: &[u8] = b"ntmfw session v1";
-const INIT_HEADER: usize = 8;
-const RESPONSE_HEADER: usize = 12;
-const KEY: usize = 32;
-const TAG: usize = 16;
-/// e, encrypted s, payload's tag.
-const INIT_NOISE: usize = KEY + KEY + TAG + TAG;
-/// e, payload's tag.
-const RESPONSE_NOISE: usize = KEY + TAG;
 /// Suites and generation.
 const INIT_PREFIX: usize = 5;
 /// Suite, sender index and generation.
@@ -114,7 +110,7 @@ pub struct Initiator {
 impl Initiator {
     /// Makes the first message: gives the state and the datagram to send.
     ///
-    /// A peer whose public key is of low order gets a message without content, which nobody answers: such
+    /// A peer whose public key is of low order gets a message of zeros, which nobody answers: such
     /// a peer is unreachable, as it wants to be.
     #[expect(clippy::too_many_arguments, reason = "a handshake has this many inputs, each of another type")]
     pub fn start(
@@ -145,7 +141,6 @@ impl Initiator {
     ) -> Self {
         debug_assert!(payload.len() <= MAX_PAYLOAD);
         let payload = &payload[..payload.len().min(MAX_PAYLOAD)];
-        let header = init_header(local);
         let offered = provider.suites().iter().fold(0, |mask, suite| mask | suite.bit());
 
         let mut plaintext = Vec::with_capacity(INIT_PREFIX + payload.len());
@@ -154,23 +149,23 @@ impl Initiator {
         plaintext.extend_from_slice(payload);
 
         let resolver = Resolver::new(provider, rng).knowing(me);
-        let prologue = [PROLOGUE, &header].concat();
+        // The header comes first: Noise's prologue holds it.
+        let mut message = vec![0; MIN_NOISE_INIT + plaintext.len()];
+        let mut datagram = emit_handshake_init(local, &message);
+        let prologue = [PROLOGUE, &datagram[..INIT_HEADER]].concat();
         let mut noise = builder(resolver, me, &prologue)
             .remote_public_key(peer)
             .and_then(|builder| builder.psk(2, psk.expose()))
             .and_then(Builder::build_initiator)
             .expect("the keys are all there, each once");
 
-        let mut message = vec![0; INIT_NOISE + plaintext.len()];
         let written = noise.write_message(&plaintext, &mut message);
         plaintext.zeroize();
-
-        let mut datagram = header.to_vec();
         let noise = written.is_ok().then(|| {
-            datagram.extend_from_slice(&message);
+            datagram[INIT_HEADER..][..message.len()].copy_from_slice(&message);
             Box::new(noise)
         });
-        cookie::append_macs(&mut datagram, peer, None);
+        cookie::write_macs(&mut datagram, peer, None);
         Self { noise, me: *me.public(), peer: *peer, local, offered, datagram }
     }
 
@@ -186,7 +181,7 @@ impl Initiator {
         if response.receiver != self.local {
             return Err(HandshakeError::UnknownIndex);
         }
-        if !cookie::mac1_is_valid(&self.me, response.datagram) {
+        if !cookie::mac1_is_valid(&self.me, response.covered(), response.mac1) {
             return Err(HandshakeError::BadMac);
         }
         let noise = self.noise.as_mut().ok_or(HandshakeError::UnknownIndex)?;
@@ -230,12 +225,8 @@ impl Initiator {
         &self.me
     }
 
-    pub(super) fn open_cookie(
-        &self,
-        now: crate::time::Instant,
-        reply: &crate::wire::outer::CookieReply<'_>,
-    ) -> Option<Cookie> {
-        Cookie::open(now, &self.peer, &self.datagram, reply)
+    pub(super) fn open_cookie(&self, now: Instant, reply: &CookieReply<'_>) -> Option<Cookie> {
+        Cookie::open(now, &self.peer, &HandshakeInit::parse(&self.datagram).ok()?, reply)
     }
 }
 
@@ -262,10 +253,10 @@ impl Incoming {
         me: &NoiseKey,
         init: &HandshakeInit<'_>,
     ) -> Result<Self, HandshakeError> {
-        if !cookie::mac1_is_valid(me.public(), init.datagram) {
+        if !cookie::mac1_is_valid(me.public(), init.covered(), init.mac1) {
             return Err(HandshakeError::BadMac);
         }
-        let header = init.datagram.get(..INIT_HEADER).ok_or(HandshakeError::Unauthentic)?;
+        let (header, _) = init.covered().split_at_checked(INIT_HEADER).ok_or(HandshakeError::Unauthentic)?;
         let resolver = Resolver::new(provider, rng).knowing(me);
         let prologue = [PROLOGUE, header].concat();
         let mut noise = builder(resolver, me, &prologue).build_responder().expect("the keys are all there, each once");
@@ -333,18 +324,14 @@ impl Incoming {
         plaintext.extend_from_slice(&generation.to_be_bytes());
         plaintext.extend_from_slice(payload);
 
-        let mut message = vec![0; RESPONSE_NOISE + plaintext.len()];
+        let mut message = vec![0; MIN_NOISE_RESPONSE + plaintext.len()];
         let written =
             self.noise.set_psk(2, psk.expose()).and_then(|()| self.noise.write_message(&plaintext, &mut message));
         plaintext.zeroize();
         written.map_err(|_| HandshakeError::Unauthentic)?;
 
-        let mut datagram = Vec::with_capacity(RESPONSE_HEADER + message.len() + 2 * MAC);
-        datagram.extend_from_slice(&[OuterType::HandshakeResponse as u8, 0, 0, 0]);
-        datagram.extend_from_slice(&local.0.to_be_bytes());
-        datagram.extend_from_slice(&self.remote.0.to_be_bytes());
-        datagram.extend_from_slice(&message);
-        cookie::append_macs(&mut datagram, &self.peer, None);
+        let mut datagram = emit_handshake_response(local, self.remote, &message);
+        cookie::write_macs(&mut datagram, &self.peer, None);
 
         let (receive, send) = split(&mut self.noise);
         let established = Established {
@@ -374,13 +361,6 @@ impl Incoming {
     pub(super) fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
-}
-
-fn init_header(local: SessionIndex) -> [u8; INIT_HEADER] {
-    let mut header = [0; INIT_HEADER];
-    header[0] = OuterType::HandshakeInit as u8;
-    header[4..].copy_from_slice(&local.0.to_be_bytes());
-    header
 }
 
 fn builder<'a>(resolver: Resolver, me: &'a NoiseKey, prologue: &'a [u8]) -> Builder<'a> {

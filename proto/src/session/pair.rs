@@ -38,13 +38,13 @@ use core::time::Duration;
 use super::cookie::Cookie;
 use super::handshake::{Established, HandshakeError, Incoming, Initiator, Psk};
 use super::replay::ReplayWindow;
-use super::transport::{OpenError, OpeningKey, SealError, SealingKey, data_header};
+use super::transport::{OpenError, OpeningKey, SealError, SealingKey};
 use crate::crypto::{Provider, PublicKeyBytes};
 use crate::id::SessionIndex;
 use crate::identity::NoiseKey;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::outer::{CookieReply, HandshakeResponse};
+use crate::wire::outer::{CookieReply, Data, HandshakeResponse};
 
 /// The age at which the initiator of a key pair wants a new one. DESIGN 4.2; WireGuard's
 /// `REKEY_AFTER_TIME`.
@@ -151,6 +151,12 @@ struct InFlight {
     cookie_replies: u8,
 }
 
+struct Finished {
+    established: Established,
+    begun: Instant,
+    me: PublicKeyBytes,
+}
+
 /// The last first message answered, so that its retransmission gets the same answer.
 #[derive(Debug)]
 struct Answered {
@@ -232,8 +238,10 @@ impl<const W: usize> Session<W> {
         now: Instant,
         response: &HandshakeResponse<'_>,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let established = self.finish(response).inspect_err(|_| self.stats.bad_responses += 1)?;
-        Ok(established.map_or_else(Vec::new, |(established, me)| self.install(now, established, &me)))
+        let done = self.finish(response).inspect_err(|_| self.stats.bad_responses += 1)?;
+        self.expire(now);
+        // Aged from when it began: so neither end holds the keys for longer than the one that had them first.
+        Ok(self.install(now, done.begun, done.established, &done.me))
     }
 
     /// Takes the cookie a responder under load wants: gives the first message again, with it.
@@ -268,7 +276,8 @@ impl<const W: usize> Session<W> {
         let generation = incoming.generation().max(self.next_generation());
         let answer = incoming.respond_generation(psk, local, generation, payload);
         let (established, response) = answer.inspect_err(|_| self.retire(local))?;
-        self.install(now, established, &me);
+        self.expire(now);
+        self.install(now, now, established, &me);
         self.answered = Some(Answered { digest, local, response: response.clone() });
         Ok(response)
     }
@@ -342,16 +351,13 @@ impl<const W: usize> Session<W> {
         &self.stats
     }
 
-    fn finish(
-        &mut self,
-        response: &HandshakeResponse<'_>,
-    ) -> Result<Option<(Established, PublicKeyBytes)>, HandshakeError> {
+    fn finish(&mut self, response: &HandshakeResponse<'_>) -> Result<Finished, HandshakeError> {
         let in_flight = self.in_flight.as_mut().ok_or(HandshakeError::UnknownIndex)?;
         match in_flight.initiator.finish(response) {
             Ok(established) => {
-                let me = *in_flight.initiator.me();
+                let done = Finished { established, begun: in_flight.begun, me: *in_flight.initiator.me() };
                 self.in_flight = None;
-                Ok(Some((established, me)))
+                Ok(done)
             }
             Err(error @ (HandshakeError::Malformed | HandshakeError::NoCommonSuite)) => {
                 // It was authentic: no better answer will come.
@@ -379,7 +385,7 @@ impl<const W: usize> Session<W> {
     }
 
     fn open(&mut self, now: Instant, datagram: &mut [u8]) -> Result<Opened, OpenError> {
-        let (index, counter) = data_header(datagram).ok_or(OpenError::Malformed)?;
+        let Data { receiver: index, counter, .. } = Data::parse(datagram).map_err(|_| OpenError::Malformed)?;
         let pair = self
             .pairs
             .iter_mut()
@@ -400,8 +406,7 @@ impl<const W: usize> Session<W> {
     }
 
     /// Adds a key pair; gives the payload that came with it.
-    fn install(&mut self, now: Instant, mut established: Established, me: &PublicKeyBytes) -> Vec<u8> {
-        self.expire(now);
+    fn install(&mut self, now: Instant, made: Instant, mut established: Established, me: &PublicKeyBytes) -> Vec<u8> {
         while self.pairs.len() >= MAX_PAIRS {
             self.displace(now);
         }
@@ -413,7 +418,7 @@ impl<const W: usize> Session<W> {
             rank,
             initiator,
             confirmed: initiator,
-            made: now,
+            made,
             opened: None,
             local,
             sealing: Arc::new(SealingKey::new(self.provider, suite, send, remote)),

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crypto::{AeadKey, Provider, Secret, Suite};
 use crate::id::SessionIndex;
-use crate::wire::outer::{DATA_HEADER, DATA_OVERHEAD, OuterType, TAG};
+use crate::wire::outer::{DATA_HEADER, DATA_OVERHEAD, Data, TAG, write_data_header};
 
 /// Datagrams sealed with one key after which new keys are wanted. AES-GCM: DESIGN 4.2. ChaCha20-
 /// Poly1305: WireGuard's `REKEY_AFTER_MESSAGES`, which nobody reaches.
@@ -89,10 +89,7 @@ impl SealingKey {
         let (header, rest) = datagram.split_first_chunk_mut::<DATA_HEADER>().ok_or(Exhausted)?;
         let (plaintext, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(Exhausted)?;
         let counter = self.next_counter()?;
-        *header = [0; DATA_HEADER];
-        header[0] = OuterType::Data as u8;
-        header[4..8].copy_from_slice(&self.remote.0.to_be_bytes());
-        header[8..].copy_from_slice(&counter.to_be_bytes());
+        write_data_header(header, self.remote, counter);
         *tag = self.key.seal(counter, header, plaintext);
         Ok(counter)
     }
@@ -157,23 +154,13 @@ impl OpeningKey {
     /// Opens in place. Gives the counter, which the caller must check against replay, and where the
     /// plaintext stands. After an error the ciphertext's bytes are unspecified.
     pub fn open_in_place(&self, datagram: &mut [u8]) -> Result<(u64, Range<usize>), OpenError> {
-        let (_, counter) = data_header(datagram).ok_or(OpenError::Malformed)?;
+        let counter = Data::parse(datagram).map_err(|_| OpenError::Malformed)?.counter;
         let end = datagram.len() - TAG;
         let (header, rest) = datagram.split_at_mut(DATA_HEADER);
         let (ciphertext, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(OpenError::Malformed)?;
         self.key.open(counter, header, ciphertext, tag).map_err(|_| OpenError::Unauthentic)?;
         Ok((counter, DATA_HEADER..end))
     }
-}
-
-/// The receiver index and the counter of a data datagram, unauthenticated.
-pub fn data_header(datagram: &[u8]) -> Option<(SessionIndex, u64)> {
-    if datagram.len() < DATA_OVERHEAD || datagram[0] != OuterType::Data as u8 {
-        return None;
-    }
-    let receiver = u32::from_be_bytes(*datagram[4..].first_chunk()?);
-    let counter = u64::from_be_bytes(*datagram[8..].first_chunk()?);
-    Some((SessionIndex(receiver), counter))
 }
 
 impl From<Exhausted> for SealError {
