@@ -7,8 +7,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`net`] | hosts, links, routers and NATs in virtual time |
+//! | [`oracle`] | what the best possible pair of nodes could reach in that network |
 #![forbid(unsafe_code)]
 
 mod hash;
 pub mod net;
+pub mod oracle;
 pub mod rng;

@@ -328,7 +328,7 @@ impl Network {
     }
 
     /// The place that a global address belongs to.
-    fn locate(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) fn locate(&self, address: IpAddr) -> Option<Place> {
         match address {
             IpAddr::V4(address) => {
                 let offset = address.to_bits().checked_sub(FIRST_GLOBAL)?;
@@ -347,7 +347,7 @@ impl Network {
     }
 
     /// The router directly below `place` that leads to `target`; `None` where none does.
-    fn child_towards(&self, place: Place, target: Place) -> Option<Place> {
+    pub(crate) fn child_towards(&self, place: Place, target: Place) -> Option<Place> {
         let mut below = target;
         loop {
             let parent = self.places[below.0 as usize].router.as_ref()?.parent;

@@ -138,6 +138,10 @@ impl Link {
         self.up = up;
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
     pub(crate) fn add_outage(&mut self, from: Instant, until: Instant) {
         self.outages.push((from, until));
     }

@@ -96,10 +96,10 @@ type TraceHook = Box<dyn FnMut(&TraceEvent<'_>)>;
 pub struct Network {
     dice: Dice,
     hosts: Vec<Host>,
-    places: Vec<PlaceState>,
-    sites: Vec<Site>,
+    pub(crate) places: Vec<PlaceState>,
+    pub(crate) sites: Vec<Site>,
     /// Core links of the pairs of sites, a triangle: pair (a, b) with a ≥ b at a(a+1)/2 + b.
-    core: Vec<Link>,
+    pub(crate) core: Vec<Link>,
     core_profile: LinkProfile,
     access_profile: LinkProfile,
     queue: Queue,
@@ -109,8 +109,8 @@ pub struct Network {
 }
 
 #[derive(Debug)]
-struct Site {
-    place: Place,
+pub(crate) struct Site {
+    pub(crate) place: Place,
     /// Places below with global IPv4 addresses, in the order of their /24s.
     routed: Vec<Place>,
     /// Places below with IPv6, in the order of their /64s; the site itself is first.
@@ -246,7 +246,7 @@ impl Network {
         Place(self.places.len() as u32)
     }
 
-    fn core_index(&self, a: usize, b: usize) -> usize {
+    pub(crate) fn core_index(&self, a: usize, b: usize) -> usize {
         let (high, low) = if a >= b { (a, b) } else { (b, a) };
         high * (high + 1) / 2 + low
     }
@@ -432,7 +432,7 @@ impl Network {
         self.trace = Some(Box::new(hook));
     }
 
-    fn interface(&self, host: HostId, iface: u8) -> Option<&Interface> {
+    pub(crate) fn interface(&self, host: HostId, iface: u8) -> Option<&Interface> {
         self.hosts[host.0 as usize].interfaces.get(usize::from(iface))
     }
 
