@@ -10,7 +10,7 @@ mod domain;
 mod node;
 mod server;
 
-pub use apps::{Direction, FlowId, FlowReport, PulseReport};
+pub use apps::{Beat, Family, Transfer};
 pub use domain::Domain;
 pub use node::{NODE_PORT, SimNode};
 pub use server::{DIRECTOR_PORT, RELAY_PORT, SimDirector, SimRelay};
@@ -48,6 +48,7 @@ pub struct World {
     hosts: BTreeMap<HostId, Who>,
     timers: BTreeSet<(Instant, Who)>,
     scheduled: BTreeMap<Who, Instant>,
+    flows: usize,
 }
 
 impl World {
@@ -64,6 +65,7 @@ impl World {
             hosts: BTreeMap::new(),
             timers: BTreeSet::new(),
             scheduled: BTreeMap::new(),
+            flows: 0,
         }
     }
 
@@ -330,8 +332,13 @@ impl World {
     }
 }
 
-/// Applications. See [`apps`] for what they measure.
+/// Looking.
 impl World {
+    fn next_flow(&mut self) -> usize {
+        self.flows += 1;
+        self.flows
+    }
+
     /// The node's events, in order.
     pub fn events(&self, node: usize) -> &[(Instant, Event)] {
         self.nodes[node].events()

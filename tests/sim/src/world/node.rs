@@ -22,7 +22,7 @@ pub(crate) trait App {
     /// The path under the peer's packets changed: what waits for a retransmission may go at once.
     fn path_changed(&mut self, now: Instant);
     fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>>;
-    fn poll_timeout(&self, now: Instant) -> Option<Instant>;
+    fn poll_timeout(&mut self, now: Instant) -> Option<Instant>;
 }
 
 pub struct SimNode {
@@ -167,7 +167,7 @@ impl SimNode {
                 net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
         }
         let engine = self.engine.poll_timeout().map(|(at, _)| at);
-        let apps = self.apps.iter().filter_map(|app| app.borrow().poll_timeout(now));
+        let apps = self.apps.iter().filter_map(|app| app.borrow_mut().poll_timeout(now));
         engine.into_iter().chain(apps).min()
     }
 
