@@ -23,7 +23,7 @@ use ntm_node::Event;
 use ntm_proto::id::Fqdn;
 use ntm_proto::time::{Instant, UnixTime, WallClock};
 
-use crate::net::{Delivery, Families, HostId, Network, Place};
+use crate::net::{Delivery, Families, HostId, LinkProfile, LinkRef, Network, Place};
 use crate::rng::Dice;
 
 /// Calendar time at the beginning of every world: 2026-01-01.
@@ -155,6 +155,23 @@ impl World {
     pub fn attach(&mut self, node: usize, iface: u8, place: Place, families: Families, cost: u8) {
         let host = self.nodes[node].host();
         self.net.attach(host, iface, place, families);
+        self.nodes[node].set_cost(iface, cost);
+        self.interface_changed(node, iface);
+    }
+
+    /// The same, with the latency from the interface to its place.
+    pub fn attach_afar(
+        &mut self,
+        node: usize,
+        iface: u8,
+        place: Place,
+        families: Families,
+        cost: u8,
+        latency: Duration,
+    ) {
+        let host = self.nodes[node].host();
+        self.net.attach(host, iface, place, families);
+        self.net.set_link(LinkRef::Access(host, iface), LinkProfile::with_latency(latency));
         self.nodes[node].set_cost(iface, cost);
         self.interface_changed(node, iface);
     }

@@ -82,6 +82,11 @@ impl SimNode {
         &self.events
     }
 
+    /// Whether some name this node asked for was resolved.
+    pub fn has_resolved(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, Event::Resolved { .. }))
+    }
+
     pub fn refused(&self) -> u64 {
         self.refused
     }
