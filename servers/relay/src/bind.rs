@@ -13,7 +13,7 @@ use ntm_proto::wire::message::Side;
 use ntm_proto::wire::outer::{self, Outer, RELAY_BIND, RELAYED_HEADER};
 
 use crate::forward::{Inner, check_inner};
-use crate::grant::{Binding, Former, GrantId, Route, opposite, seat};
+use crate::grant::{Binding, Former, GrantId, Local, Route, opposite, seat};
 use crate::limits;
 use crate::pace::Rate;
 use crate::relay::{Forward, Relay};
@@ -39,6 +39,7 @@ impl Relay {
         self.check_source(from)?;
         self.check_flood(now, from)?;
         let bind = self.authenticate(now, datagram)?;
+        let local = self.locals.number(local).ok_or(DropReason::TooManyLocals)?;
         let slot = self.grant_of(now, &bind)?;
         let state = self.table.side_mut(slot, bind.side);
         if state.sequence.is_some_and(|last| bind.sequence <= last) {
@@ -135,7 +136,7 @@ impl Relay {
     }
 
     /// Binds a side to where it is now. Where it was there already it keeps its index.
-    fn place(&mut self, now: Instant, slot: Slot, side: Side, local: SocketAddr, from: SocketAddr) -> RelayIndex {
+    fn place(&mut self, now: Instant, slot: Slot, side: Side, local: Local, from: SocketAddr) -> RelayIndex {
         let before = self.table.route(slot).bindings[seat(side)];
         if let Some(binding) = before.filter(|binding| binding.remote == from && binding.local == local) {
             return binding.index;
@@ -163,6 +164,6 @@ impl Relay {
         if !binding.proven {
             self.table.side_mut(slot, bind.side).allowance.sent(datagram.len());
         }
-        self.transmit(binding.local, binding.remote, datagram);
+        self.transmit(self.locals.address(binding.local), binding.remote, datagram);
     }
 }
