@@ -104,11 +104,7 @@ impl Fqdn {
             _ => {}
         }
         for label in text.split('.') {
-            if label.is_empty()
-                || label.len() > Self::MAX_LABEL_LEN
-                || label.starts_with('-')
-                || label.ends_with('-')
-            {
+            if label.is_empty() || label.len() > Self::MAX_LABEL_LEN || label.starts_with('-') || label.ends_with('-') {
                 return Err(NameError::BadLabel);
             }
             if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
