@@ -36,7 +36,7 @@ impl Relay {
         from: SocketAddr,
         datagram: &'a mut [u8],
     ) -> Result<Option<Forward<'a>>, DropReason> {
-        self.check_source(from)?;
+        self.check_source(local, from)?;
         self.check_flood(now, from)?;
         let bind = self.authenticate(now, datagram)?;
         let local = self.locals.number(local).ok_or(DropReason::TooManyLocals)?;
@@ -64,12 +64,16 @@ impl Relay {
 
     /// Nothing may be bound to where an answer cannot go, nor to the relay itself: a datagram
     /// between two such sides would go round for ever.
-    fn check_source(&self, from: SocketAddr) -> Result<(), DropReason> {
+    fn check_source(&self, local: SocketAddr, from: SocketAddr) -> Result<(), DropReason> {
         let ip = from.ip().to_canonical();
         let broadcast = matches!(ip, IpAddr::V4(address) if address.is_broadcast());
         let nowhere = from.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast;
         let own = |address: &SocketAddr| address.port() == from.port() && address.ip().to_canonical() == ip;
-        if nowhere || self.config.addresses.iter().any(own) { Err(DropReason::UnusableSource) } else { Ok(()) }
+        if nowhere || own(&local) || self.config.addresses.iter().any(own) {
+            Err(DropReason::UnusableSource)
+        } else {
+            Ok(())
+        }
     }
 
     /// All binds are looked at until there are too many; then each source has its share, so that a
