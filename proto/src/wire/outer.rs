@@ -5,21 +5,21 @@
 //! HandshakeResponse type(1)=2  flags(1)  reserved(2)  sender(4)  receiver(4)  Noise message(48…)  mac1(16)  mac2(16)
 //! CookieReply       type(1)=3  flags(1)  reserved(2)  receiver(4)  nonce(24)  sealed cookie(32)
 //! Data              type(1)=4  flags(1)  reserved(2)  receiver(4)  counter(8)  ciphertext  tag(16)
-//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above
-//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(64)  mac(16)  nothing or one of the four
+//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above, or a punch
+//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(56)  mac(16)  nothing, or as in Relayed
 //! RelayBound        type(1)=7  side(1)  reserved(2)  relay index(4)  sequence(8)  observed(18)  mac(16)
 //! RelayPing         type(1)=8  reserved(3)  nonce(8)  reserved(20)
 //! RelayPong         type(1)=9  reserved(3)  nonce(8)  observed(18)  reserved(2)
-//! Punch             type(1)=10 reserved(3)
+//! Punch             type(1)=10 reserved(3)  padding
 //! ```
 //!
 //! Flags and reserved bytes are sent as zero and ignored on receipt, for a later version to use. Where a
 //! MAC or a tag covers them they are covered as they were received ([`HandshakeInit::covered`],
 //! [`Data::header`], [`RelayBind::covered`], [`RelayBound::covered`]).
 //!
-//! An unknown type is refused. A datagram whose layout ends is refused where bytes follow. Four layouts
-//! take their length from UDP (handshakes, data, what follows a relay's header): a shortened one may
-//! parse, and fails its MAC or its tag.
+//! An unknown type is refused. A datagram whose layout ends is refused where bytes follow. Some layouts
+//! take their length from UDP: shortened handshakes, data and what follows a relay's header may parse, and
+//! fail their MAC or their tag; what follows a punch's four bytes means nothing.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -67,7 +67,7 @@ pub const RELAY_BOUND: usize = RELAY_BOUND_COVERED + MAC;
 /// Bytes of a relay ping and of its pong: equal, so that a relay multiplies nothing.
 pub const RELAY_PING: usize = 32;
 
-/// A whole punch: it opens a NAT on its way out and need not arrive.
+/// A punch without padding: it opens a NAT on its way out and need not arrive.
 pub const PUNCH: [u8; 4] = [OuterType::Punch as u8, 0, 0, 0];
 
 /// An outer datagram. Nothing about it is authentic yet.
@@ -77,7 +77,8 @@ pub enum Outer<'a> {
     HandshakeResponse(HandshakeResponse<'a>),
     CookieReply(CookieReply<'a>),
     Data(Data<'a>),
-    /// `inner` begins like one of the four above and is for its receiver to parse.
+    /// `inner` begins like one of the four above or is a punch, which ends at the relay. It is for its
+    /// receiver to parse.
     Relayed {
         index: RelayIndex,
         inner: &'a [u8],
@@ -205,8 +206,7 @@ impl<'a> Outer<'a> {
                 Self::RelayPong { nonce, observed }
             }
             OuterType::Punch => {
-                let (_, input) = header(datagram, OuterType::Punch)?;
-                input.finish()?;
+                header(datagram, OuterType::Punch)?;
                 Self::Punch
             }
         })
@@ -228,7 +228,7 @@ impl<'a> Outer<'a> {
     }
 
     /// The datagram again. What a MAC or a tag covers is as it was received; reserved bytes that
-    /// nothing covers are zero.
+    /// nothing covers are zero, and a punch has no padding.
     pub fn emit(&self) -> Vec<u8> {
         match self {
             Self::HandshakeInit(HandshakeInit { datagram, .. })
@@ -463,16 +463,20 @@ pub fn emit_relay_pong(nonce: u64, observed: SocketAddr) -> Vec<u8> {
     out
 }
 
-/// A relay carries what belongs to a session and nothing else, least of all another relay's header.
+/// A relay is handed what belongs to a session, or a punch for itself: nothing else, least of all
+/// another relay's header.
 fn relayable(inner: &[u8]) -> Result<&[u8], ParseError> {
     match peek(inner)? {
-        OuterType::HandshakeInit | OuterType::HandshakeResponse | OuterType::CookieReply | OuterType::Data => Ok(inner),
+        OuterType::HandshakeInit
+        | OuterType::HandshakeResponse
+        | OuterType::CookieReply
+        | OuterType::Data
+        | OuterType::Punch => Ok(inner),
         OuterType::Relayed
         | OuterType::RelayBind
         | OuterType::RelayBound
         | OuterType::RelayPing
-        | OuterType::RelayPong
-        | OuterType::Punch => Err(ParseError::BadValue),
+        | OuterType::RelayPong => Err(ParseError::BadValue),
     }
 }
 
@@ -577,11 +581,10 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_carries_no_relays_header_no_ping_and_no_punch() {
+    fn a_relay_is_handed_no_relays_header_and_no_ping() {
         for inner in [
             &emit_relayed(RelayIndex(1), &[4])[..],
             &emit_relay_ping(1),
-            &PUNCH,
             &[OuterType::RelayBind as u8],
             &[OuterType::RelayBound as u8],
             &[OuterType::RelayPong as u8],
@@ -603,7 +606,6 @@ mod tests {
             emit_relay_bound(Side::Initiator, RelayIndex(1), 1, "[::]:0".parse().unwrap(), checksum),
             emit_relay_ping(1),
             emit_relay_pong(1, "[::]:0".parse().unwrap()),
-            PUNCH.to_vec(),
         ];
         for datagram in exact {
             for end in 0..datagram.len() {
@@ -615,6 +617,7 @@ mod tests {
             (emit_handshake_init(SessionIndex(1), &[0; MIN_NOISE_INIT]), 136),
             (emit_handshake_response(SessionIndex(1), SessionIndex(2), &[0; MIN_NOISE_RESPONSE]), 92),
             (vec![OuterType::Data as u8; DATA_OVERHEAD], 32),
+            (PUNCH.to_vec(), 4),
         ];
         for (datagram, shortest) in open {
             assert_eq!(datagram.len(), shortest);
@@ -623,6 +626,14 @@ mod tests {
                 assert_eq!(Outer::parse(&datagram[..end]), Err(ParseError::Truncated));
             }
         }
+    }
+
+    #[test]
+    fn a_punch_may_be_padded_and_may_be_for_a_relay() {
+        let padded = [&PUNCH[..], &[7; 90]].concat();
+        assert_eq!(Outer::parse(&padded), Ok(Outer::Punch));
+        let relayed = emit_relayed(RelayIndex(1), &padded);
+        assert_eq!(Outer::parse(&relayed), Ok(Outer::Relayed { index: RelayIndex(1), inner: &padded }));
     }
 
     #[test]
