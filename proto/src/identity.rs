@@ -274,7 +274,8 @@ impl fmt::Display for CertError {
 
 impl core::error::Error for CertError {}
 
-#[cfg(all(test, any(feature = "aws-lc", feature = "pure-rust")))]
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 mod tests {
     use super::*;
     use crate::crypto::default_provider;

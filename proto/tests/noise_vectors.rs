@@ -2,6 +2,7 @@
 //!
 //! The vectors come with `snow`'s package from the registry and are read from there, so that they are
 //! the ones of the version in use. Every vector whose primitives we have must pass.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,11 +31,11 @@ fn every_vector_passes_in_pure_rust() {
 
 fn run(provider: &'static dyn Provider) {
     let folder = vectors();
+    let mut our_own = 0;
     for (file, each) in FILES {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let vectors: Value = serde_json::from_str(&text).unwrap();
         let mut ran = 0;
-        let mut our_own = 0;
         for vector in vectors["vectors"].as_array().unwrap() {
             let name = vector["protocol_name"].as_str().unwrap();
             if is_ours(name, provider) {
@@ -45,17 +46,28 @@ fn run(provider: &'static dyn Provider) {
         }
         println!("{}: {ran} vectors of {file}", provider.name());
         assert_eq!(ran, each * provider.suites().len());
-        assert_eq!(our_own, 1, "our own pattern is among them");
     }
+    assert_eq!(our_own, 1, "the pattern of our sessions is among them");
 }
 
-/// Where cargo unpacked `snow`.
+/// Where cargo unpacked `snow`. This test was built, so what the host needs is on the machine; only
+/// where another member of the workspace was never built may cargo want the network.
 fn vectors() -> PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--format-version", "1", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .output()
-        .unwrap();
+    let version = Command::new(env!("CARGO")).arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo names its host");
+    let metadata = |extra: &[&str]| {
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version", "1", "--filter-platform", host, "--manifest-path"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+            .args(extra)
+            .output()
+            .unwrap()
+    };
+    let mut output = metadata(&["--offline"]);
+    if !output.status.success() {
+        output = metadata(&[]);
+    }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

@@ -10,6 +10,7 @@
 //!   once the sender has confirmed keys;
 //! - the owners' index tables are always exact, and the sessions bounded;
 //! - both ends have confirmed keys nearly all of the time.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 mod common;
 
@@ -43,6 +44,7 @@ struct Weather {
     crossing: bool,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Init,
     Response,
@@ -196,11 +198,6 @@ impl World {
             if self.chance(self.weather.loss) { 0 } else { 1 + usize::from(self.chance(self.weather.doubling)) };
         for _ in 0..copies {
             let at = self.now + self.millis(self.weather.delay, self.weather.delay + self.weather.jitter);
-            let kind = match kind {
-                Kind::Init => Kind::Init,
-                Kind::Response => Kind::Response,
-                Kind::Data(sealed) => Kind::Data(sealed),
-            };
             self.serial += 1;
             self.pipe.insert((at, self.serial), Packet { to: 1 - from, kind, bytes: bytes.clone() });
         }
@@ -276,7 +273,7 @@ fn check(name: &str, seeds: std::ops::Range<u64>, weather: Weather, least_able: 
     }
 }
 
-const FAIR: Weather = Weather { loss: 0, doubling: 0, delay: 20, jitter: 0, pace: 200, minutes: 60, crossing: false };
+const FAIR: Weather = Weather { loss: 0, doubling: 0, delay: 20, jitter: 0, pace: 250, minutes: 30, crossing: false };
 
 #[test]
 fn in_fair_weather_nothing_is_lost() {
@@ -298,7 +295,7 @@ fn heavy_loss_delays_handshakes_and_loses_no_datagram_that_arrived() {
 #[test]
 fn ends_that_begin_at_once_again_and_again_lose_nothing() {
     let weather = Weather { loss: 100, doubling: 100, jitter: 1_000, crossing: true, ..FAIR };
-    check("crossing", 0..8, weather, 0.98);
+    check("crossing", 0..6, weather, 0.98);
 }
 
 #[test]

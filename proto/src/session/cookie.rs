@@ -280,7 +280,8 @@ fn reply_cipher(public: &PublicKeyBytes) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(&crypto::blake2s(&[COOKIE_LABEL, public]).into())
 }
 
-#[cfg(all(test, any(feature = "aws-lc", feature = "pure-rust")))]
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 mod tests {
     use super::*;
     use crate::crypto::default_provider;

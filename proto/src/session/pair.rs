@@ -492,7 +492,8 @@ impl<const W: usize> Session<W> {
     }
 }
 
-#[cfg(all(test, any(feature = "aws-lc", feature = "pure-rust")))]
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 mod tests {
     use super::*;
     use crate::crypto::{Secret, default_provider};

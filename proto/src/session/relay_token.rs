@@ -1,12 +1,12 @@
 //! The right to use a relay for one communication, and the keys that bind to it.
 //!
 //! ```text
-//!  0        1          4         20          28         32         40         48        64
-//! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬──────────┬─────────┐
-//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ reserved │ mac     │
-//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │          │         │
-//! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴──────────┴─────────┘
-//!  └────────────────────────── mac covers this ──────────────────────────────┘
+//!  0        1          4         20          28         32         40        56
+//! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬─────────┐
+//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ mac     │
+//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │         │
+//! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴─────────┘
+//!  └──────────────────── mac covers this ─────────────────────────┘
 //! ```
 //!
 //! Reserved bytes are zero, and ignored where the MAC is right.
@@ -62,7 +62,7 @@ pub struct GrantKey {
 }
 
 impl RelayToken {
-    pub const LEN: usize = 64;
+    pub const LEN: usize = 56;
 
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)

@@ -221,7 +221,8 @@ impl fmt::Debug for OpeningKey {
     }
 }
 
-#[cfg(all(test, any(feature = "aws-lc", feature = "pure-rust")))]
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 mod tests {
     use super::*;
     use crate::crypto::default_provider;
