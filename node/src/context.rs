@@ -1,0 +1,146 @@
+//! What every part of the engine shares: keys, randomness, and the queues to the driver.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use ntm_proto::crypto::Provider;
+use ntm_proto::id::{InterfaceId, RelayId, SessionIndex};
+use ntm_proto::identity::NoiseKey;
+use ntm_proto::rng::Rng;
+use ntm_proto::time::{Instant, UnixTime, WallClock};
+
+use crate::event::Event;
+use crate::interface::Endpoint;
+use crate::stats::Stats;
+use crate::tunnel_table::PeerKey;
+
+/// Datagrams that wait for the driver; what comes on top is dropped and counted.
+const MAX_TRANSMITS: usize = 65_536;
+/// Events that wait for the driver; the oldest go first.
+const MAX_EVENTS: usize = 4_096;
+/// Binds whose answer may still come; the oldest go first.
+const MAX_BINDS: usize = 4_096;
+
+/// Whose session an index names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexOwner {
+    Director,
+    Peer(PeerKey),
+}
+
+/// A datagram for the driver to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    pub interface: InterfaceId,
+    /// The local address, one of those the driver gave the interface.
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub datagram: Vec<u8>,
+}
+
+pub(crate) struct Context {
+    pub(crate) provider: &'static dyn Provider,
+    pub(crate) noise: NoiseKey,
+    pub(crate) rng: Rng,
+    pub(crate) wall: WallClock,
+    pub(crate) stats: Stats,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    last_sequence: u64,
+    indices: BTreeMap<SessionIndex, IndexOwner>,
+    binds: BTreeMap<u64, (PeerKey, RelayId)>,
+}
+
+impl Context {
+    pub(crate) fn new(provider: &'static dyn Provider, noise: NoiseKey, wall: WallClock, seed: [u8; 32]) -> Self {
+        Self {
+            provider,
+            noise,
+            rng: Rng::from_seed(seed),
+            wall,
+            stats: Stats::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            last_sequence: 0,
+            indices: BTreeMap::new(),
+            binds: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn transmit(&mut self, from: Endpoint, to: SocketAddr, datagram: Vec<u8>) {
+        if self.transmits.len() >= MAX_TRANSMITS {
+            self.stats.transmits_dropped += 1;
+            return;
+        }
+        self.transmits.push_back(Transmit { interface: from.interface, from: from.address, to, datagram });
+    }
+
+    pub(crate) fn pop_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+            self.stats.events_dropped += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn pop_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn unix(&self, now: Instant) -> UnixTime {
+        self.wall.unix(now)
+    }
+
+    /// A number greater than every one before it, also across restarts: calendar milliseconds
+    /// where the clock has moved on, one more than the last where it has not.
+    pub(crate) fn sequence(&mut self, now: Instant) -> u64 {
+        self.last_sequence = self.unix(now).as_millis().max(self.last_sequence + 1);
+        self.last_sequence
+    }
+
+    /// A fresh index, unlike every other in use and not to be guessed.
+    pub(crate) fn allocate_index(&mut self, owner: IndexOwner) -> SessionIndex {
+        loop {
+            let index = SessionIndex(self.rng.u32());
+            if !self.indices.contains_key(&index) {
+                self.indices.insert(index, owner);
+                return index;
+            }
+        }
+    }
+
+    pub(crate) fn release_index(&mut self, index: SessionIndex) {
+        self.indices.remove(&index);
+    }
+
+    pub(crate) fn release_indices_of(&mut self, owner: IndexOwner) {
+        self.indices.retain(|_, held_by| *held_by != owner);
+    }
+
+    pub(crate) fn index_owner(&self, index: SessionIndex) -> Option<IndexOwner> {
+        self.indices.get(&index).copied()
+    }
+
+    /// A sequence number for a bind, under which its answer will be found.
+    pub(crate) fn note_bind(&mut self, now: Instant, peer: PeerKey, relay: RelayId) -> u64 {
+        let sequence = self.sequence(now);
+        if self.binds.len() >= MAX_BINDS {
+            self.binds.pop_first();
+        }
+        self.binds.insert(sequence, (peer, relay));
+        sequence
+    }
+
+    pub(crate) fn binder(&self, sequence: u64) -> Option<(PeerKey, RelayId)> {
+        self.binds.get(&sequence).copied()
+    }
+
+    pub(crate) fn forget_bind(&mut self, sequence: u64) {
+        self.binds.remove(&sequence);
+    }
+}

@@ -1,0 +1,625 @@
+//! The link to the direction coordinator: registration, keep-alive, and what is said over it.
+//!
+//! ```text
+//!  Offline ──interface──▶ Registering ──response──▶ Registered
+//!     ▲                       ▲  │                       │ keep-alives unanswered, session over
+//!     └──no interface / refused──┘◀──────────────────────┘
+//! ```
+//! Live tunnels do not depend on it: losing the coordinator costs new names and re-punching only.
+
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+use ntm_proto::id::{SessionIndex, TransactionId};
+use ntm_proto::identity::NodeRecord;
+use ntm_proto::session::Psk;
+use ntm_proto::session::fragment::Reassembler;
+use ntm_proto::session::handshake::HandshakeError;
+use ntm_proto::session::pair::{Session, SessionTimer};
+use ntm_proto::session::replay::SIGNAL_WINDOW_WORDS;
+use ntm_proto::session::transport::OpenError;
+use ntm_proto::time::Instant;
+use ntm_proto::wire::frame::{Frame, PathChallenge, PathResponse};
+use ntm_proto::wire::message::{
+    Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
+};
+use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
+
+use crate::config::{Config, Director};
+use crate::context::{Context, IndexOwner};
+use crate::event::Event;
+use crate::interface::{Endpoint, Interfaces};
+use crate::peer;
+use crate::stats::DropReason;
+
+/// Pauses between registrations that get no answer.
+const REGISTER_RETRY: [Duration; 7] = [
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1_200),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(20),
+];
+/// Registrations one coordinator may leave unanswered before the next one is tried.
+const TRIES_A_DIRECTOR: usize = 3;
+/// Pauses between repeats of an update that gets no answer; after the last, register anew.
+const UPDATE_RETRY: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1_600),
+    Duration::from_millis(1_600),
+];
+/// Until a registration response names another.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A keep-alive without answer is repeated this soon.
+const KEEP_ALIVE_RETRY: Duration = Duration::from_millis(700);
+/// Unanswered keep-alives from one endpoint that make it useless for the coordinator.
+const KEEP_ALIVE_TRIES: u8 = 4;
+/// The ticket was refused: ask again this much later, in case the operator mended it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// No interface, or superseded: nothing to be done.
+    Offline,
+    Registering {
+        tries: usize,
+        next_at: Instant,
+    },
+    Registered,
+}
+
+/// One endpoint's hold on the coordinator.
+#[derive(Debug)]
+struct Keeper {
+    endpoint: Endpoint,
+    next_at: Instant,
+    transaction: TransactionId,
+    unanswered: u8,
+}
+
+/// A registration request inside the session that waits for its answer.
+#[derive(Debug)]
+struct Update {
+    transaction: TransactionId,
+    next_at: Instant,
+    tries: usize,
+}
+
+/// What the coordinator said that others than the link must act on.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Registered(RegistrationResponse),
+    Signal(Envelope),
+}
+
+pub(crate) struct DirectorLink {
+    directors: Vec<Director>,
+    current: usize,
+    record: NodeRecord,
+    ticket: Vec<u8>,
+    ticket_key: Psk,
+    wake_token: Option<Vec<u8>>,
+    session: Session<SIGNAL_WINDOW_WORDS>,
+    phase: Phase,
+    superseded: bool,
+    keepers: Vec<Keeper>,
+    update: Option<Update>,
+    /// Where the coordinator was last heard.
+    home: Option<Endpoint>,
+    addresses: Option<(Ipv4Addr, Ipv6Addr)>,
+    keep_alive: Duration,
+    next_transaction: u32,
+    reassembler: Reassembler,
+}
+
+impl DirectorLink {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            directors: config.directors,
+            current: 0,
+            record: config.record,
+            ticket: config.ticket,
+            ticket_key: config.ticket_key,
+            wake_token: config.wake_token,
+            session: Session::new(config.provider),
+            phase: Phase::Offline,
+            superseded: false,
+            keepers: Vec::new(),
+            update: None,
+            home: None,
+            addresses: None,
+            keep_alive: DEFAULT_KEEP_ALIVE,
+            next_transaction: 1,
+            reassembler: Reassembler::default(),
+        }
+    }
+
+    /// The virtual addresses, from the first registration on.
+    pub(crate) fn addresses(&self) -> Option<(Ipv4Addr, Ipv6Addr)> {
+        self.addresses
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.phase == Phase::Registered
+    }
+
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    pub(crate) fn transaction(&mut self) -> TransactionId {
+        let transaction = TransactionId(self.next_transaction);
+        self.next_transaction = self.next_transaction.wrapping_add(1).max(1);
+        transaction
+    }
+
+    pub(crate) fn set_ticket(&mut self, now: Instant, ticket: Vec<u8>, key: Psk) {
+        self.ticket = ticket;
+        self.ticket_key = key;
+        self.superseded = false;
+        self.phase = Phase::Registering { tries: 0, next_at: now };
+    }
+
+    pub(crate) fn set_record(&mut self, record: NodeRecord) {
+        self.record = record;
+    }
+
+    /// Interfaces came, changed or went.
+    pub(crate) fn handle_change(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        rtts: Vec<RelayRtt>,
+    ) {
+        self.sync_keepers(now, interfaces);
+        if self.superseded {
+            return;
+        }
+        if interfaces.is_empty() {
+            self.phase = match self.phase {
+                Phase::Registering { .. } => Phase::Offline,
+                Phase::Offline | Phase::Registered => return,
+            };
+            return;
+        }
+        match self.phase {
+            Phase::Offline | Phase::Registering { .. } => {
+                self.phase = Phase::Registering { tries: 0, next_at: now };
+                self.register(now, ctx, interfaces, rtts);
+            }
+            Phase::Registered => self.begin_update(now, ctx, interfaces, rtts),
+        }
+    }
+
+    /// Tells the coordinator what changed, without a new handshake.
+    pub(crate) fn begin_update(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        rtts: Vec<RelayRtt>,
+    ) {
+        if !self.is_registered() {
+            return;
+        }
+        let transaction = self.transaction();
+        self.update = Some(Update { transaction, next_at: now, tries: 0 });
+        self.run_update(now, ctx, interfaces, rtts);
+    }
+
+    fn sync_keepers(&mut self, now: Instant, interfaces: &Interfaces) {
+        let endpoints = interfaces.endpoints();
+        self.keepers.retain(|keeper| endpoints.contains(&keeper.endpoint));
+        for endpoint in endpoints {
+            if !self.keepers.iter().any(|keeper| keeper.endpoint == endpoint) {
+                let transaction = self.transaction();
+                self.keepers.push(Keeper { endpoint, next_at: now, transaction, unanswered: 0 });
+            }
+        }
+        if self.home.is_some_and(|home| !self.keepers.iter().any(|keeper| keeper.endpoint == home)) {
+            self.home = None;
+        }
+    }
+
+    fn server_for(&self, endpoint: Endpoint) -> Option<SocketAddr> {
+        let director = self.directors.get(self.current)?;
+        director.addresses.iter().copied().find(|server| server.is_ipv4() == endpoint.address.is_ipv4())
+    }
+
+    /// The endpoints that can reach the coordinator, the preferred first.
+    fn reachable(&self, interfaces: &Interfaces) -> Vec<(Endpoint, SocketAddr)> {
+        interfaces.endpoints().into_iter().filter_map(|endpoint| Some((endpoint, self.server_for(endpoint)?))).collect()
+    }
+
+    fn best(&self, interfaces: &Interfaces) -> Option<(Endpoint, SocketAddr)> {
+        let home = self.home.and_then(|home| Some((home, self.server_for(home)?)));
+        home.or_else(|| self.reachable(interfaces).first().copied())
+    }
+
+    fn request(
+        &self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        from: Endpoint,
+        rtts: Vec<RelayRtt>,
+    ) -> RegistrationRequest {
+        RegistrationRequest {
+            record: self.record.clone(),
+            ticket: None,
+            sequence: ctx.sequence(now),
+            from: from.interface,
+            interfaces: interfaces.describe(),
+            relay_rtts: rtts,
+            wake_token: self.wake_token.clone(),
+        }
+    }
+
+    /// One registration by handshake. Each try leaves from the next endpoint: which of them works is
+    /// not known, and the coordinator must learn which one it sees.
+    fn register(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, rtts: Vec<RelayRtt>) {
+        let Phase::Registering { tries, .. } = self.phase else { return };
+        if tries > 0 && tries % TRIES_A_DIRECTOR == 0 && self.directors.len() > 1 {
+            self.current = (self.current + 1) % self.directors.len();
+        }
+        let next_at = now + REGISTER_RETRY[tries.min(REGISTER_RETRY.len() - 1)];
+        self.phase = Phase::Registering { tries: tries + 1, next_at };
+        let reachable = self.reachable(interfaces);
+        if reachable.is_empty() {
+            self.current = (self.current + 1) % self.directors.len().max(1);
+            return;
+        }
+        let (endpoint, server) = reachable[tries % reachable.len()];
+        self.begin_handshake(now, ctx, interfaces, rtts, endpoint, server);
+    }
+
+    fn begin_handshake(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        rtts: Vec<RelayRtt>,
+        endpoint: Endpoint,
+        server: SocketAddr,
+    ) {
+        let Some(director) = self.directors.get(self.current) else { return };
+        let key = director.noise_key;
+        let mut request = self.request(now, ctx, interfaces, endpoint, rtts);
+        request.ticket = Some(self.ticket.clone());
+        let payload = peer::envelope(Message::RegistrationRequest(request));
+        let index: SessionIndex = ctx.allocate_index(IndexOwner::Director);
+        let datagram = self.session.begin(now, &mut ctx.rng, &ctx.noise, &key, &self.ticket_key, index, &payload);
+        self.release_retired(ctx);
+        ctx.transmit(endpoint, server, datagram);
+    }
+
+    pub(crate) fn handle_response(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        response: &HandshakeResponse<'_>,
+        endpoint: Endpoint,
+    ) -> Result<Option<Heard>, HandshakeError> {
+        let payload = self.session.handle_response(now, response)?;
+        self.release_retired(ctx);
+        self.home = Some(endpoint);
+        let Ok(envelope) = Envelope::parse(&payload) else { return Ok(None) };
+        match envelope.message {
+            Message::RegistrationResponse(registered) => {
+                self.update = None;
+                let heard = self.registered(now, ctx, registered);
+                // Confirms the keys to the coordinator, which commits nothing before.
+                self.keep_alive_from(now, ctx, interfaces, endpoint);
+                Ok(Some(heard))
+            }
+            Message::Error(error) => {
+                self.refused(now, ctx, error.code);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn handle_cookie_reply(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        reply: &CookieReply<'_>,
+        endpoint: Endpoint,
+        from: SocketAddr,
+    ) -> Result<(), HandshakeError> {
+        let datagram = self.session.handle_cookie_reply(now, reply)?;
+        ctx.transmit(endpoint, from, datagram);
+        Ok(())
+    }
+
+    fn registered(&mut self, now: Instant, ctx: &mut Context, response: RegistrationResponse) -> Heard {
+        let first = self.phase != Phase::Registered;
+        self.phase = Phase::Registered;
+        self.keep_alive = response.keep_alive.clamp(Duration::from_secs(5), Duration::from_secs(600));
+        let addresses = (response.virtual4, response.virtual6);
+        if first || self.addresses != Some(addresses) {
+            self.addresses = Some(addresses);
+            ctx.emit(Event::Registered { virtual4: addresses.0, virtual6: addresses.1 });
+        }
+        if first {
+            for keeper in &mut self.keepers {
+                keeper.unanswered = 0;
+                keeper.next_at = if Some(keeper.endpoint) == self.home { now + self.keep_alive } else { now };
+            }
+        }
+        Heard::Registered(response)
+    }
+
+    /// The coordinator will not have this node.
+    pub(crate) fn refused(&mut self, now: Instant, ctx: &mut Context, code: ErrorCode) {
+        match code {
+            ErrorCode::Superseded => {
+                self.superseded = true;
+                self.phase = Phase::Offline;
+                ctx.emit(Event::Superseded);
+            }
+            ErrorCode::NotRegistered => self.phase = Phase::Registering { tries: 0, next_at: now },
+            ErrorCode::TicketExpired | ErrorCode::Revoked | ErrorCode::Forbidden => {
+                self.phase = Phase::Registering { tries: 0, next_at: now + REFUSED_PAUSE };
+                ctx.emit(Event::TicketRefused(code));
+            }
+            ErrorCode::NoSuchNode
+            | ErrorCode::NodeOffline
+            | ErrorCode::Busy
+            | ErrorCode::DomainUnreachable
+            | ErrorCode::BadMessage => {}
+        }
+    }
+
+    /// Opens a datagram of the session and takes what concerns the link itself.
+    pub(crate) fn handle_data(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &mut Interfaces,
+        datagram: &mut [u8],
+        endpoint: Endpoint,
+        from: SocketAddr,
+    ) -> Result<Option<Heard>, OpenError> {
+        let opened = self.session.open_in_place(now, datagram)?;
+        self.release_retired(ctx);
+        self.home = Some(endpoint);
+        let heard = match Frame::parse(&datagram[opened.plaintext]) {
+            Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
+            Ok(Frame::PathChallenge(challenge)) => {
+                self.prove_address(now, ctx, interfaces, endpoint, from, &challenge);
+                None
+            }
+            // A direction with many candidates is longer than some paths carry.
+            Ok(Frame::Fragment(part)) => match self.reassembler.handle(now, &part) {
+                Ok(Some(whole)) => match Frame::parse(&whole) {
+                    Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
+                    _ => self.unexpected(ctx),
+                },
+                Ok(None) => None,
+                Err(_) => self.unexpected(ctx),
+            },
+            _ => self.unexpected(ctx),
+        };
+        Ok(heard)
+    }
+
+    fn unexpected(&self, ctx: &mut Context) -> Option<Heard> {
+        ctx.stats.drop(DropReason::Unexpected);
+        None
+    }
+
+    /// The coordinator asks whether this node is where its datagrams come from.
+    fn prove_address(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        endpoint: Endpoint,
+        from: SocketAddr,
+        challenge: &PathChallenge,
+    ) {
+        let response = PathResponse {
+            nonce: challenge.nonce,
+            interface: endpoint.interface,
+            generation: interfaces.generation(endpoint.interface),
+            observed: from,
+        };
+        let mut frame = Vec::new();
+        response.emit(&mut frame);
+        if let Ok(sealed) = self.session.seal(now, &frame) {
+            ctx.transmit(endpoint, from, sealed);
+        }
+    }
+
+    fn handle_signal(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &mut Interfaces,
+        endpoint: Endpoint,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<Heard> {
+        let Ok(envelope) = Envelope::parse(bytes) else {
+            ctx.stats.drop(DropReason::Malformed);
+            return None;
+        };
+        match envelope.message {
+            Message::KeepAliveAck(ack) => {
+                let keep_alive = self.keep_alive;
+                if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.transaction == envelope.transaction)
+                {
+                    keeper.unanswered = 0;
+                    keeper.next_at = now + keep_alive;
+                    interfaces.note_sighting(keeper.endpoint, from, ack.observed);
+                }
+                None
+            }
+            Message::RegistrationResponse(response) => {
+                let expected = self.update.as_ref().is_some_and(|update| update.transaction == envelope.transaction);
+                if !expected {
+                    return None;
+                }
+                self.update = None;
+                interfaces.note_sighting(endpoint, from, response.observed);
+                Some(self.registered(now, ctx, response))
+            }
+            _ => Some(Heard::Signal(envelope)),
+        }
+    }
+
+    /// Says something to the coordinator from the endpoint that works best.
+    pub(crate) fn say(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, envelope: Envelope) {
+        if let Some((endpoint, server)) = self.best(interfaces) {
+            self.say_from(now, ctx, endpoint, server, envelope);
+        }
+    }
+
+    fn say_from(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        endpoint: Endpoint,
+        server: SocketAddr,
+        envelope: Envelope,
+    ) {
+        let bytes = envelope.emit();
+        let mut frame = Vec::with_capacity(bytes.len() + 1);
+        Frame::Signal(&bytes).emit(&mut frame);
+        if let Ok(sealed) = self.session.seal(now, &frame) {
+            ctx.transmit(endpoint, server, sealed);
+        }
+    }
+
+    fn keep_alive_from(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, endpoint: Endpoint) {
+        let Some(server) = self.server_for(endpoint) else { return };
+        let transaction = self.transaction();
+        let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.endpoint == endpoint) else { return };
+        keeper.transaction = transaction;
+        keeper.unanswered = keeper.unanswered.saturating_add(1);
+        keeper.next_at = now + KEEP_ALIVE_RETRY * u32::from(keeper.unanswered);
+        let message = Message::KeepAlive(KeepAlive {
+            from: endpoint.interface,
+            generation: interfaces.generation(endpoint.interface),
+            relay_rtts: Vec::new(),
+        });
+        self.say_from(now, ctx, endpoint, server, Envelope { transaction, message });
+    }
+
+    pub(crate) fn next_timeout(&self) -> Instant {
+        match self.phase {
+            Phase::Offline => Instant::FAR_FUTURE,
+            Phase::Registering { next_at, .. } => next_at,
+            Phase::Registered => {
+                let session = self.session.poll_timeout().map_or(Instant::FAR_FUTURE, |(at, _)| at);
+                let update = self.update.as_ref().map_or(Instant::FAR_FUTURE, |update| update.next_at);
+                let keepers = self.keepers.iter().filter(|keeper| self.server_for(keeper.endpoint).is_some());
+                keepers.map(|keeper| keeper.next_at).fold(session.min(update), Instant::min)
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        rtts: Vec<RelayRtt>,
+    ) {
+        match self.phase {
+            Phase::Offline => {}
+            Phase::Registering { next_at, .. } => {
+                if now >= next_at {
+                    self.register(now, ctx, interfaces, rtts);
+                }
+            }
+            Phase::Registered => {
+                self.run_session(now, ctx, interfaces, &rtts);
+                self.run_update(now, ctx, interfaces, rtts);
+                self.run_keepers(now, ctx, interfaces);
+            }
+        }
+    }
+
+    fn run_session(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, rtts: &[RelayRtt]) {
+        match self.session.handle_timeout(now) {
+            Some(SessionTimer::Rekey) => {
+                if let Some((endpoint, server)) = self.best(interfaces) {
+                    self.begin_handshake(now, ctx, interfaces, rtts.to_vec(), endpoint, server);
+                }
+            }
+            Some(SessionTimer::Expire) if self.session.sealing(now).is_none() => self.lose(now, ctx),
+            _ => {}
+        }
+        self.release_retired(ctx);
+    }
+
+    fn run_update(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, rtts: Vec<RelayRtt>) {
+        let Some(update) = &mut self.update else { return };
+        if now < update.next_at {
+            return;
+        }
+        let Some(&pause) = UPDATE_RETRY.get(update.tries) else {
+            self.update = None;
+            self.lose(now, ctx);
+            return;
+        };
+        update.next_at = now + pause;
+        let (tries, transaction) = (update.tries, update.transaction);
+        update.tries += 1;
+        let reachable = self.reachable(interfaces);
+        if reachable.is_empty() {
+            return;
+        }
+        let (endpoint, server) = reachable[tries % reachable.len()];
+        let request = self.request(now, ctx, interfaces, endpoint, rtts);
+        self.say_from(
+            now,
+            ctx,
+            endpoint,
+            server,
+            Envelope { transaction, message: Message::RegistrationRequest(request) },
+        );
+    }
+
+    fn run_keepers(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
+        let due: Vec<Endpoint> = self
+            .keepers
+            .iter()
+            .filter(|keeper| now >= keeper.next_at && self.server_for(keeper.endpoint).is_some())
+            .map(|keeper| keeper.endpoint)
+            .collect();
+        for endpoint in due {
+            self.keep_alive_from(now, ctx, interfaces, endpoint);
+        }
+        let reachable = self.reachable(interfaces);
+        let silent = |endpoint: &Endpoint| {
+            self.keepers.iter().any(|keeper| keeper.endpoint == *endpoint && keeper.unanswered > KEEP_ALIVE_TRIES)
+        };
+        if !reachable.is_empty() && reachable.iter().all(|(endpoint, _)| silent(endpoint)) {
+            self.lose(now, ctx);
+        }
+    }
+
+    /// The coordinator is gone or has forgotten this node.
+    fn lose(&mut self, now: Instant, ctx: &mut Context) {
+        self.phase = Phase::Registering { tries: 0, next_at: now };
+        self.home = None;
+        ctx.emit(Event::RegistrationLost);
+    }
+
+    fn release_retired(&mut self, ctx: &mut Context) {
+        while let Some(index) = self.session.take_retired() {
+            ctx.release_index(index);
+        }
+    }
+}

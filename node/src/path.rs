@@ -1,0 +1,414 @@
+//! One path: a local endpoint, a way to the peer, and what is known of it.
+//!
+//! ```text
+//!             response                    two probes unanswered
+//! Unproven ─────────────▶ Proven ───────────────────────────────▶ Suspect
+//!     │                     ▲                                        │
+//!     │ no response         │ response                               │ no response
+//!     ▼                     │                                        ▼
+//!   Failed ─────────────────┴─────────────────────────────────────  Failed
+//! ```
+//! A probe is a path challenge; only its response, authenticated and naming the challenge's nonce,
+//! proves a path. Whoever runs a path calls [`Path::expire`] and [`Path::probe`] when
+//! [`Path::next_timeout`] has come.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use ntm_proto::id::{InterfaceId, RelayId};
+use ntm_proto::session::amplification::Allowance;
+use ntm_proto::time::Instant;
+
+use crate::event::{PathKind, PathView};
+use crate::interface::Endpoint;
+
+/// What every IPv6 path carries: 1,280 less the IPv6 and UDP headers.
+pub(crate) const BASE_DATAGRAM: usize = 1_232;
+/// What a virtual packet of full size needs without being split, relay header included.
+pub(crate) const FULL_DATAGRAM: usize =
+    crate::VIRTUAL_MTU + ntm_proto::wire::outer::DATA_OVERHEAD + ntm_proto::wire::outer::RELAYED_HEADER;
+
+/// Challenges on their way at once (as QUIC bounds them).
+const MAX_CHALLENGES: usize = 4;
+/// When an unproven path is probed, after the first probe: both ends must be sending while NATs open.
+const PUNCH_SCHEDULE: [Duration; 6] = [
+    Duration::from_millis(60),
+    Duration::from_millis(120),
+    Duration::from_millis(240),
+    Duration::from_millis(500),
+    Duration::from_millis(1_000),
+    Duration::from_millis(2_000),
+];
+/// A failed path is tried again this long after it failed (tailscale's relay → direct retry).
+const RETRY_FAILED: Duration = Duration::from_secs(60);
+/// Holds NAT mappings, whose timeouts may be as short as 30 s for UDP.
+const HEARTBEAT_IDLE: Duration = Duration::from_secs(15);
+/// While traffic flows, so that the round-trip time stays fresh (tailscale's heartbeat).
+const HEARTBEAT_BUSY: Duration = Duration::from_secs(3);
+/// How long traffic may flow without an answer before the path is questioned, at least.
+const MIN_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a challenge is waited for where no round-trip time is known.
+const FIRST_PATIENCE: Duration = Duration::from_millis(1_000);
+const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(60);
+const MAX_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Unanswered probes in a row that make a proven path suspect.
+const SUSPECT_AFTER: u8 = 2;
+/// Unanswered probes in a row that make a suspect path fail.
+const FAILED_AFTER: u8 = 6;
+/// Parts in 1,000 of lost probes above which a path is only a last resort.
+const LOSSY: u16 = 300;
+/// The weight of one probe in the loss estimate, as a shift.
+const LOSS_SHIFT: u16 = 3;
+
+/// Which way a path goes to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Remote {
+    Direct(SocketAddr),
+    Relayed(RelayId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Unproven,
+    Proven,
+    Suspect,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Challenge {
+    nonce: u64,
+    sent: Instant,
+    size: usize,
+    /// A probe for the path's capacity says nothing of the path when it is lost.
+    for_capacity: bool,
+}
+
+/// A probe to send now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) nonce: u64,
+    /// Bytes of the whole datagram.
+    pub(crate) size: usize,
+}
+
+/// What a response taught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The path was not proven before.
+    pub(crate) newly_proven: bool,
+}
+
+/// The order in which paths are preferred: lower is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    trouble: u8,
+    cost: u16,
+    relayed: bool,
+    promise: u8,
+    rtt: Duration,
+}
+
+impl Rank {
+    /// Whether a path of this rank can carry traffic alone.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.trouble <= 2
+    }
+
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.trouble >= 5
+    }
+
+    /// Better enough to be worth a change of path: another class, or clearly faster.
+    pub(crate) fn clearly_beats(&self, other: &Self) -> bool {
+        let class = |rank: &Self| (rank.trouble, rank.cost, rank.relayed);
+        match class(self).cmp(&class(other)) {
+            core::cmp::Ordering::Less => true,
+            core::cmp::Ordering::Greater => false,
+            core::cmp::Ordering::Equal => self.rtt + Duration::from_millis(2) < other.rtt * 4 / 5,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Remote,
+    /// The peer's interface at the other end and its generation, once the peer named it.
+    pub(crate) remote_interface: Option<(InterfaceId, u16)>,
+    pub(crate) remote_ending: bool,
+    pub(crate) local_ending: bool,
+    pub(crate) cost: u16,
+    /// Where an unproven path stands among its like: lower was better when its ends last worked.
+    pub(crate) promise: u8,
+    pub(crate) allowance: Allowance,
+    proof: Proof,
+    challenges: Vec<Challenge>,
+    lost_in_row: u8,
+    attempts: u8,
+    next_probe: Instant,
+    capacity_attempts: u8,
+    capacity: usize,
+    rtt: Option<Duration>,
+    variance: Duration,
+    loss: u16,
+    /// The first datagram sent since the path was last heard on.
+    unanswered_since: Option<Instant>,
+}
+
+impl Path {
+    pub(crate) fn new(now: Instant, local: Endpoint, remote: Remote) -> Self {
+        let mut allowance = Allowance::default();
+        if matches!(remote, Remote::Relayed(_)) {
+            // The relay itself limits what it sends to an address it has no proof of.
+            allowance.prove();
+        }
+        Self {
+            local,
+            remote,
+            remote_interface: None,
+            remote_ending: false,
+            local_ending: false,
+            cost: 0,
+            promise: u8::MAX,
+            allowance,
+            proof: Proof::Unproven,
+            challenges: Vec::new(),
+            lost_in_row: 0,
+            attempts: 0,
+            next_probe: now,
+            capacity_attempts: 0,
+            capacity: BASE_DATAGRAM,
+            rtt: None,
+            variance: Duration::ZERO,
+            loss: 0,
+            unanswered_since: None,
+        }
+    }
+
+    pub(crate) fn proof(&self) -> Proof {
+        self.proof
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proof == Proof::Proven
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self.remote, Remote::Direct(_))
+    }
+
+    /// Bytes of the largest datagram known to get through.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        let trouble = match self.proof {
+            Proof::Proven if self.local_ending || self.remote_ending => 2,
+            Proof::Proven if self.loss >= LOSSY => 1,
+            Proof::Proven => 0,
+            Proof::Suspect => 3,
+            Proof::Unproven => 4,
+            Proof::Failed => 5,
+        };
+        let promise = if trouble >= 3 { self.promise } else { 0 };
+        Rank { trouble, cost: self.cost, relayed: !self.is_direct(), promise, rtt: self.rtt.unwrap_or(FIRST_PATIENCE) }
+    }
+
+    pub(crate) fn view(&self) -> PathView {
+        PathView {
+            interface: self.local.interface,
+            local: self.local.address,
+            kind: match self.remote {
+                Remote::Direct(address) => PathKind::Direct(address),
+                Remote::Relayed(relay) => PathKind::Relayed(relay),
+            },
+            proven: self.is_proven(),
+            rtt: self.rtt,
+            loss: self.loss,
+            cost: self.cost,
+        }
+    }
+
+    /// Something authentic arrived on this path.
+    pub(crate) fn heard(&mut self, bytes: usize) {
+        self.allowance.received(bytes);
+        self.unanswered_since = None;
+        if self.proof == Proof::Proven {
+            self.lost_in_row = 0;
+        }
+    }
+
+    pub(crate) fn sent(&mut self, now: Instant, bytes: usize) {
+        self.allowance.sent(bytes);
+        self.unanswered_since.get_or_insert(now);
+    }
+
+    /// The peer answered a handshake over this path: as good as a response to a challenge.
+    pub(crate) fn handshake_answered(&mut self, now: Instant, sent: Option<Instant>) {
+        if let Some(sent) = sent {
+            self.sample(now.since(sent));
+        }
+        self.prove(now);
+    }
+
+    /// Starts the probing again from the beginning, at once.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        if matches!(self.proof, Proof::Failed) {
+            self.proof = Proof::Unproven;
+        }
+        if self.proof != Proof::Proven {
+            self.attempts = 0;
+            self.lost_in_row = 0;
+        }
+        self.next_probe = now;
+    }
+
+    /// Questions a path at once, because something else says that it may have broken.
+    pub(crate) fn question(&mut self, now: Instant) {
+        self.next_probe = self.next_probe.min(now);
+    }
+
+    /// Takes the peer's response to a challenge; `None` where this path asked nothing of the kind.
+    pub(crate) fn answered(&mut self, now: Instant, nonce: u64) -> Option<Answered> {
+        let at = self.challenges.iter().position(|challenge| challenge.nonce == nonce)?;
+        let challenge = self.challenges.swap_remove(at);
+        self.sample(now.since(challenge.sent));
+        self.loss -= self.loss >> LOSS_SHIFT;
+        self.capacity = self.capacity.max(challenge.size.min(FULL_DATAGRAM));
+        let newly_proven = self.proof != Proof::Proven;
+        self.prove(now);
+        Some(Answered { newly_proven })
+    }
+
+    /// Drops challenges nobody will answer any more, with what follows from that. Says whether the
+    /// path's proof changed.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        let timeout = self.probe_timeout();
+        let before = self.proof;
+        let mut lost = 0_u8;
+        self.challenges.retain(|challenge| {
+            let keep = now < challenge.sent + timeout;
+            if !keep && !challenge.for_capacity {
+                lost += 1;
+            }
+            keep
+        });
+        for _ in 0..lost {
+            self.loss += (1_000 - self.loss) >> LOSS_SHIFT;
+            self.lost_in_row = self.lost_in_row.saturating_add(1);
+        }
+        self.proof = match self.proof {
+            Proof::Proven if self.lost_in_row >= SUSPECT_AFTER => Proof::Suspect,
+            Proof::Suspect if self.lost_in_row >= FAILED_AFTER => Proof::Failed,
+            Proof::Unproven if usize::from(self.attempts) > PUNCH_SCHEDULE.len() && self.challenges.is_empty() => {
+                Proof::Failed
+            }
+            proof => proof,
+        };
+        if self.proof == Proof::Failed && before != Proof::Failed {
+            self.next_probe = now + RETRY_FAILED;
+        }
+        if lost > 0 && matches!(self.proof, Proof::Proven | Proof::Suspect) {
+            self.next_probe = now;
+        }
+        self.proof != before
+    }
+
+    /// The probe that is due, if one is. `busy` is whether this path carries traffic now.
+    pub(crate) fn probe(&mut self, now: Instant, busy: bool, mut nonce: impl FnMut() -> u64) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        let due = now >= self.next_probe || self.doubt_at().is_some_and(|at| now >= at);
+        if !due || self.challenges.len() >= MAX_CHALLENGES {
+            return probes;
+        }
+        if self.proof == Proof::Failed {
+            self.restart(now);
+        }
+        let first = self.attempts == 0 && self.proof == Proof::Unproven;
+        self.attempts = self.attempts.saturating_add(1);
+        let pause = match self.proof {
+            Proof::Proven if self.lost_in_row > 0 => self.probe_timeout(),
+            Proof::Proven if busy => HEARTBEAT_BUSY,
+            Proof::Proven => HEARTBEAT_IDLE,
+            Proof::Suspect => self.probe_timeout(),
+            Proof::Unproven | Proof::Failed => {
+                let step = usize::from(self.attempts - 1).min(PUNCH_SCHEDULE.len() - 1);
+                PUNCH_SCHEDULE[step]
+            }
+        };
+        self.next_probe = now + pause;
+        probes.push(self.challenge(now, nonce(), 0, false));
+        let wants_capacity = self.capacity < FULL_DATAGRAM && self.capacity_attempts < 5;
+        if (first || self.proof == Proof::Proven) && wants_capacity {
+            // Full-sized at once: where it arrives it is worth a round trip of unsplit packets, and it
+            // lets the other end answer with data before it has proof of this address.
+            self.capacity_attempts += 1;
+            probes.push(self.challenge(now, nonce(), FULL_DATAGRAM, true));
+        }
+        probes
+    }
+
+    /// When [`Path::expire`] or [`Path::probe`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Instant {
+        let timeout = self.probe_timeout();
+        let expiry = self.challenges.iter().map(|challenge| challenge.sent + timeout).min();
+        let probe = if self.challenges.len() >= MAX_CHALLENGES { Instant::FAR_FUTURE } else { self.next_probe };
+        [expiry, self.doubt_at()].into_iter().flatten().fold(probe, Instant::min)
+    }
+
+    fn challenge(&mut self, now: Instant, nonce: u64, size: usize, for_capacity: bool) -> Probe {
+        self.challenges.push(Challenge { nonce, sent: now, size, for_capacity });
+        Probe { nonce, size }
+    }
+
+    fn prove(&mut self, now: Instant) {
+        self.allowance.prove();
+        self.lost_in_row = 0;
+        self.unanswered_since = None;
+        if self.proof != Proof::Proven {
+            self.proof = Proof::Proven;
+            self.attempts = 0;
+            // A path proven by its small probe learns its capacity at once.
+            let soon = if self.capacity < FULL_DATAGRAM { now } else { now + HEARTBEAT_BUSY };
+            self.next_probe = soon;
+        }
+    }
+
+    fn sample(&mut self, rtt: Duration) {
+        match self.rtt {
+            None => {
+                self.rtt = Some(rtt);
+                self.variance = rtt / 2;
+            }
+            Some(old) => {
+                let error = rtt.abs_diff(old);
+                self.variance = (self.variance * 3 + error) / 4;
+                self.rtt = Some((old * 7 + rtt) / 8);
+            }
+        }
+    }
+
+    fn probe_timeout(&self) -> Duration {
+        match self.rtt {
+            Some(rtt) => {
+                (rtt + self.variance * 4 + Duration::from_millis(10)).clamp(MIN_PROBE_TIMEOUT, MAX_PROBE_TIMEOUT)
+            }
+            None => FIRST_PATIENCE,
+        }
+    }
+
+    /// When traffic has gone without any answer for long enough that the path must be asked.
+    fn doubt_at(&self) -> Option<Instant> {
+        match (self.proof, self.challenges.is_empty(), self.unanswered_since) {
+            (Proof::Proven, true, Some(since)) => Some(since + self.patience()),
+            _ => None,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.rtt.map_or(FIRST_PATIENCE, |rtt| (rtt * 2).max(MIN_PATIENCE))
+    }
+}
