@@ -5,8 +5,8 @@
 //! HandshakeResponse type(1)=2  flags(1)  reserved(2)  sender(4)  receiver(4)  Noise message(48…)  mac1(16)  mac2(16)
 //! CookieReply       type(1)=3  flags(1)  reserved(2)  receiver(4)  nonce(24)  sealed cookie(32)
 //! Data              type(1)=4  flags(1)  reserved(2)  receiver(4)  counter(8)  ciphertext  tag(16)
-//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above
-//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(64)  mac(16)  nothing or one of the four
+//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above, or a punch
+//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(56)  mac(16)  nothing, or as in Relayed
 //! RelayBound        type(1)=7  side(1)  reserved(2)  relay index(4)  sequence(8)  observed(18)  mac(16)
 //! RelayPing         type(1)=8  reserved(3)  nonce(8)  reserved(20)
 //! RelayPong         type(1)=9  reserved(3)  nonce(8)  observed(18)  reserved(2)
@@ -77,7 +77,7 @@ pub enum Outer<'a> {
     HandshakeResponse(HandshakeResponse<'a>),
     CookieReply(CookieReply<'a>),
     Data(Data<'a>),
-    /// `inner` begins like one of the four above and is for its receiver to parse.
+    /// `inner` begins like one of the four above, or a punch, and is for its receiver to parse.
     Relayed {
         index: RelayIndex,
         inner: &'a [u8],
@@ -463,16 +463,20 @@ pub fn emit_relay_pong(nonce: u64, observed: SocketAddr) -> Vec<u8> {
     out
 }
 
-/// A relay carries what belongs to a session and nothing else, least of all another relay's header.
+/// A relay carries what belongs to a session and takes a punch for itself (`docs/protocol/relay.md`, 2);
+/// nothing else may stand there, least of all another relay's header.
 fn relayable(inner: &[u8]) -> Result<&[u8], ParseError> {
     match peek(inner)? {
-        OuterType::HandshakeInit | OuterType::HandshakeResponse | OuterType::CookieReply | OuterType::Data => Ok(inner),
+        OuterType::HandshakeInit
+        | OuterType::HandshakeResponse
+        | OuterType::CookieReply
+        | OuterType::Data
+        | OuterType::Punch => Ok(inner),
         OuterType::Relayed
         | OuterType::RelayBind
         | OuterType::RelayBound
         | OuterType::RelayPing
-        | OuterType::RelayPong
-        | OuterType::Punch => Err(ParseError::BadValue),
+        | OuterType::RelayPong => Err(ParseError::BadValue),
     }
 }
 
