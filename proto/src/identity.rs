@@ -1,11 +1,24 @@
-//! Who a node or a server is, and how it proves that (DESIGN 4.1). CONTRACT: bodies to be written.
+//! Who a node or a server is, and how it proves that (DESIGN 4.1).
+//!
+//! | what | who makes it | who believes it, and why |
+//! |---|---|---|
+//! | [`NodeRecord`] | the node | everyone: it is signed by the key that the node's id is the hash of |
+//! | [`ServerCert`] | the AS, with the domain key | who has the domain key pinned or fetched |
+//! | [`Ticket`] | the AS, at a login | the DC it is sealed to |
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
-use crate::crypto::{Provider, PublicKeyBytes, Secret, Unauthentic};
+use chacha20poly1305::aead::AeadInOut as _;
+use chacha20poly1305::aead::inout::InOutBuf;
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use zeroize::Zeroize as _;
+
+use crate::crypto::{self, Provider, PublicKeyBytes, Secret, Unauthentic};
 use crate::id::{Fqdn, NodeId};
 use crate::time::UnixTime;
+use crate::wire::identity::{cert_signed_part, emit_record, record_signed_part};
 
 /// A node's Ed25519 identity.
 #[derive(Debug, Clone)]
@@ -13,7 +26,24 @@ pub struct IdentityKey {
     seed: Secret,
     public: PublicKeyBytes,
 }
-// impl IdentityKey { pub fn from_seed(provider: &dyn Provider, seed: Secret) -> Self; pub fn public(&self) -> &PublicKeyBytes; pub fn node_id(&self) -> NodeId; pub fn sign(provider, &[u8]) -> [u8;64] }
+
+impl IdentityKey {
+    pub fn from_seed(provider: &dyn Provider, seed: Secret) -> Self {
+        Self { public: provider.ed25519_public(&seed), seed }
+    }
+
+    pub fn public(&self) -> &PublicKeyBytes {
+        &self.public
+    }
+
+    pub fn node_id(&self) -> NodeId {
+        node_id(&self.public)
+    }
+
+    pub fn sign(&self, provider: &dyn Provider, message: &[u8]) -> [u8; 64] {
+        provider.ed25519_sign(&self.seed, message)
+    }
+}
 
 /// An X25519 key pair for Noise.
 #[derive(Debug, Clone)]
@@ -21,7 +51,20 @@ pub struct NoiseKey {
     secret: Secret,
     public: PublicKeyBytes,
 }
-// impl NoiseKey { pub fn from_secret(provider, Secret) -> Self; pub fn public(&self) -> &PublicKeyBytes; pub fn secret(&self) -> &Secret }
+
+impl NoiseKey {
+    pub fn from_secret(provider: &dyn Provider, secret: Secret) -> Self {
+        Self { public: provider.x25519_public(&secret), secret }
+    }
+
+    pub fn public(&self) -> &PublicKeyBytes {
+        &self.public
+    }
+
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+}
 
 /// Self-certifying: signed by the key that `node_id` is the hash of (paper 003's Node Transaction).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +78,36 @@ pub struct NodeRecord {
     pub timestamp: UnixTime,
     pub signature: [u8; 64],
 }
-// impl NodeRecord { pub fn sign(provider, &IdentityKey, fqdn, noise_key, manager, revoked, timestamp) -> Self; pub fn node_id(&self) -> NodeId; pub fn verify(&self, provider) -> Result<(), Unauthentic>; pub fn digest(&self) -> [u8;32] /* BLAKE2s of the whole encoding */; encode/decode as fixed layout (used inside TLVs) }
+
+impl NodeRecord {
+    pub fn sign(
+        provider: &dyn Provider,
+        identity: &IdentityKey,
+        fqdn: Fqdn,
+        noise_key: PublicKeyBytes,
+        manager: Fqdn,
+        revoked: bool,
+        timestamp: UnixTime,
+    ) -> Self {
+        let mut record =
+            Self { identity: *identity.public(), fqdn, noise_key, manager, revoked, timestamp, signature: [0; 64] };
+        record.signature = identity.sign(provider, &record_signed_part(&record));
+        record
+    }
+
+    pub fn node_id(&self) -> NodeId {
+        node_id(&self.identity)
+    }
+
+    pub fn verify(&self, provider: &dyn Provider) -> Result<(), Unauthentic> {
+        provider.ed25519_verify(&self.identity, &record_signed_part(self), &self.signature)
+    }
+
+    /// Names this very record: BLAKE2s of its whole encoding.
+    pub fn digest(&self) -> [u8; 32] {
+        crypto::blake2s(&[&emit_record(self)])
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -55,10 +127,62 @@ pub struct ServerCert {
     pub not_after: UnixTime,
     pub signature: [u8; 64],
 }
-// impl ServerCert { pub fn sign(provider, domain_key: &IdentityKey, role, domain, name, noise_key, addresses, not_after) -> Self; pub fn verify(&self, provider, domain_key: &PublicKeyBytes, role: Role, now: UnixTime) -> Result<(), CertError> }
+
+/// Why a certificate proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertError {
+    /// Not signed by this domain key.
+    Unauthentic,
+    /// Genuine, for another role.
+    WrongRole,
+    Expired,
+}
+
+impl ServerCert {
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the certificate says")]
+    pub fn sign(
+        provider: &dyn Provider,
+        domain_key: &IdentityKey,
+        role: Role,
+        domain: Fqdn,
+        name: Fqdn,
+        noise_key: PublicKeyBytes,
+        addresses: Vec<SocketAddr>,
+        not_after: UnixTime,
+    ) -> Self {
+        let mut cert = Self { role, domain, name, noise_key, addresses, not_after, signature: [0; 64] };
+        cert.signature = domain_key.sign(provider, &cert_signed_part(&cert));
+        cert
+    }
+
+    pub fn verify(
+        &self,
+        provider: &dyn Provider,
+        domain_key: &PublicKeyBytes,
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), CertError> {
+        provider
+            .ed25519_verify(domain_key, &cert_signed_part(self), &self.signature)
+            .map_err(|Unauthentic| CertError::Unauthentic)?;
+        if self.role != role {
+            return Err(CertError::WrongRole);
+        }
+        if self.not_after <= now { Err(CertError::Expired) } else { Ok(()) }
+    }
+}
 
 /// What the AS seals to a DC at a node's login (as Kerberos does). Binds the node's identity to its
 /// Noise key, so the DC needs no signature check at registration.
+///
+/// ```text
+///  0        1        25                                                    137      153
+/// ┌────────┬────────┬──────────┬───────────────┬──────┬────────┬─────────┬─────────┐
+/// │version │ nonce  │ node id  │ record digest │ key  │ issued │ expires │ tag     │
+/// │  (1)   │ (24)   │ (32)     │ (32)          │ (32) │ (8)    │ (8)     │ (16)    │
+/// └────────┴────────┴──────────┴───────────────┴──────┴────────┴─────────┴─────────┘
+///                    └────── XChaCha20-Poly1305 under the service key ─────────────┘
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     pub node: NodeId,
@@ -68,4 +192,79 @@ pub struct Ticket {
     pub issued: UnixTime,
     pub expires: UnixTime,
 }
-// impl Ticket { pub fn seal(&self, service_key: &Secret, nonce: [u8;24]) -> Vec<u8>; pub fn open(service_key: &Secret, sealed: &[u8]) -> Result<Self, Unauthentic> }  (XChaCha20-Poly1305 of the `chacha20poly1305` crate, domain-separated AAD)
+
+impl Ticket {
+    /// Bytes of a sealed ticket.
+    pub const LEN: usize = 1 + NONCE + TICKET_BODY + TICKET_TAG;
+
+    /// Seals the ticket to who holds `service_key`. The nonce must be random.
+    pub fn seal(&self, service_key: &Secret, nonce: [u8; 24]) -> Vec<u8> {
+        let mut body = [0; TICKET_BODY];
+        body[..32].copy_from_slice(&self.node.0);
+        body[32..64].copy_from_slice(&self.record_digest);
+        body[64..96].copy_from_slice(self.key.expose());
+        body[96..104].copy_from_slice(&self.issued.as_millis().to_be_bytes());
+        body[104..].copy_from_slice(&self.expires.as_millis().to_be_bytes());
+        let tag = ticket_cipher(service_key)
+            .encrypt_inout_detached(&nonce.into(), TICKET_LABEL, InOutBuf::from(&mut body[..]))
+            .expect("112 bytes are far below the AEAD's limit");
+        [&[TICKET_VERSION][..], &nonce, &body, &tag].concat()
+    }
+
+    /// Opens a sealed ticket. Says nothing about its time: compare [`expires`](Self::expires).
+    pub fn open(service_key: &Secret, sealed: &[u8]) -> Result<Self, Unauthentic> {
+        let sealed: &[u8; Self::LEN] = sealed.try_into().map_err(|_| Unauthentic)?;
+        let (version, rest) = sealed.split_first().ok_or(Unauthentic)?;
+        let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(Unauthentic)?;
+        let (body, tag) = rest.split_first_chunk::<TICKET_BODY>().ok_or(Unauthentic)?;
+        let tag: &[u8; TICKET_TAG] = tag.try_into().map_err(|_| Unauthentic)?;
+        if *version != TICKET_VERSION {
+            return Err(Unauthentic);
+        }
+        let mut body = *body;
+        ticket_cipher(service_key)
+            .decrypt_inout_detached(nonce.into(), TICKET_LABEL, InOutBuf::from(&mut body[..]), tag.into())
+            .map_err(|_| Unauthentic)?;
+        let ticket = Self {
+            node: NodeId(part(&body, 0)),
+            record_digest: part(&body, 32),
+            key: Secret::new(part(&body, 64)),
+            issued: UnixTime::from_millis(u64::from_be_bytes(part(&body, 96))),
+            expires: UnixTime::from_millis(u64::from_be_bytes(part(&body, 104))),
+        };
+        body.zeroize();
+        Ok(ticket)
+    }
+}
+
+const TICKET_VERSION: u8 = 1;
+const TICKET_LABEL: &[u8] = b"ntmfw ticket v1";
+const NONCE: usize = 24;
+const TICKET_BODY: usize = 112;
+const TICKET_TAG: usize = 16;
+
+fn ticket_cipher(service_key: &Secret) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(service_key.expose().into())
+}
+
+fn part<const N: usize>(body: &[u8; TICKET_BODY], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&body[at..at + N]);
+    bytes
+}
+
+fn node_id(identity: &PublicKeyBytes) -> NodeId {
+    NodeId(crypto::blake2s(&[identity]))
+}
+
+impl fmt::Display for CertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthentic => "not signed by the domain key",
+            Self::WrongRole => "for another role",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+impl core::error::Error for CertError {}

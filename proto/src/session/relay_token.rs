@@ -1,10 +1,65 @@
-//! CONTRACT: to be written.
+//! The right to use a relay for one communication, and the keys that bind to it.
+//!
+//! ```text
+//!  0        1          4         20          28         32         40         48        64
+//! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬──────────┬─────────┐
+//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ reserved │ mac     │
+//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │          │         │
+//! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴──────────┴─────────┘
+//!  └────────────────────────── mac covers this ──────────────────────────────┘
+//! ```
+//!
+//! Reserved bytes are zero, and ignored where the MAC is right.
+//!
+//! A DC and its relays share a [`GrantKey`]. The DC mints a token a communication; the relay checks it by
+//! that key alone, so the first packet through the relay needs no message from the DC. The token is
+//! no secret: it crosses the network in the clear. What lets a node *use* it is the bind key, which the
+//! DC derives from token and side and gives to that side alone, inside its session, and which the
+//! relay derives again. So nobody who sees a token can bind with it, and neither side can bind as the other.
 
 use core::fmt;
 
-/// The right to use a relay, as bytes that only the relay and the DC that minted them can read.
+use crate::crypto::{self, Secret};
+use crate::id::PathId;
+use crate::session::Psk;
+use crate::time::UnixTime;
+use crate::wire::message::Side;
+
+const MAC: usize = 16;
+const BODY: usize = RelayToken::LEN - MAC;
+const MAC_LABEL: &[u8] = b"ntmfw relay token v1";
+const BIND_LABEL: &[u8] = b"ntmfw relay bind key v1";
+
+/// A token as it travels: opaque to everyone but who has the grant key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RelayToken([u8; Self::LEN]);
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenBody {
+    pub path_id: PathId,
+    pub expires: UnixTime,
+    /// Kilobytes a second, each direction; 0 is unlimited.
+    pub rate: u32,
+    /// Tells the tokens of one communication apart.
+    pub serial: u64,
+}
+
+/// Why a token gives no right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// Made with a key this relay does not hold.
+    UnknownKey,
+    Forged,
+    Expired,
+}
+
+/// What a DC and its relays share. The number tells the old key from the new while both are in use.
+#[derive(Clone, Debug)]
+pub struct GrantKey {
+    pub key_id: u8,
+    pub key: Secret,
+}
 
 impl RelayToken {
     pub const LEN: usize = 64;
@@ -16,10 +71,79 @@ impl RelayToken {
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
+
+    /// Which key it claims to be made with.
+    pub const fn key_id(&self) -> u8 {
+        self.0[0]
+    }
+}
+
+impl GrantKey {
+    pub fn mint(&self, body: &TokenBody) -> RelayToken {
+        let mut bytes = [0; RelayToken::LEN];
+        bytes[0] = self.key_id;
+        bytes[4..20].copy_from_slice(&body.path_id.0);
+        bytes[20..28].copy_from_slice(&body.expires.as_millis().to_be_bytes());
+        bytes[28..32].copy_from_slice(&body.rate.to_be_bytes());
+        bytes[32..40].copy_from_slice(&body.serial.to_be_bytes());
+        let mac = self.mac(&bytes[..BODY]);
+        bytes[BODY..].copy_from_slice(&mac);
+        RelayToken(bytes)
+    }
+
+    /// Reads a token, if it is genuine and still valid.
+    pub fn open(&self, token: &RelayToken, now: UnixTime) -> Result<TokenBody, TokenError> {
+        if token.key_id() != self.key_id {
+            return Err(TokenError::UnknownKey);
+        }
+        let (body, mac) = token.0.split_at(BODY);
+        if !crypto::equal(&self.mac(body), mac) {
+            return Err(TokenError::Forged);
+        }
+        let body = TokenBody {
+            path_id: PathId(part(body, 4)),
+            expires: UnixTime::from_millis(u64::from_be_bytes(part(body, 20))),
+            rate: u32::from_be_bytes(part(body, 28)),
+            serial: u64::from_be_bytes(part(body, 32)),
+        };
+        if body.expires <= now { Err(TokenError::Expired) } else { Ok(body) }
+    }
+
+    /// The key with which one side authenticates its binds.
+    pub fn bind_key(&self, token: &RelayToken, side: Side) -> Psk {
+        crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side.number()]])
+    }
+
+    fn mac(&self, body: &[u8]) -> [u8; MAC] {
+        crypto::keyed_mac(self.key.expose(), &[MAC_LABEL, body])
+    }
+}
+
+/// The MAC that ends a bind or its answer.
+pub fn bind_mac(key: &Psk, signed_part: &[u8]) -> [u8; 16] {
+    crypto::keyed_mac(key.expose(), &[signed_part])
+}
+
+fn part<const N: usize>(body: &[u8], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&body[at..at + N]);
+    bytes
 }
 
 impl fmt::Debug for RelayToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RelayToken(..)")
+        write!(f, "RelayToken(key {}, ..)", self.key_id())
     }
 }
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownKey => "made with another key",
+            Self::Forged => "forged",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+impl core::error::Error for TokenError {}
