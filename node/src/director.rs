@@ -135,10 +135,6 @@ impl DirectorLink {
         }
     }
 
-    pub(crate) fn record(&self) -> &NodeRecord {
-        &self.record
-    }
-
     /// The virtual addresses, from the first registration on.
     pub(crate) fn addresses(&self) -> Option<(Ipv4Addr, Ipv6Addr)> {
         self.addresses
@@ -234,11 +230,7 @@ impl DirectorLink {
 
     /// The endpoints that can reach the coordinator, the preferred first.
     fn reachable(&self, interfaces: &Interfaces) -> Vec<(Endpoint, SocketAddr)> {
-        interfaces
-            .endpoints()
-            .into_iter()
-            .filter_map(|endpoint| Some((endpoint, self.server_for(endpoint)?)))
-            .collect()
+        interfaces.endpoints().into_iter().filter_map(|endpoint| Some((endpoint, self.server_for(endpoint)?))).collect()
     }
 
     fn best(&self, interfaces: &Interfaces) -> Option<(Endpoint, SocketAddr)> {
@@ -246,7 +238,14 @@ impl DirectorLink {
         home.or_else(|| self.reachable(interfaces).first().copied())
     }
 
-    fn request(&self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, from: Endpoint, rtts: Vec<RelayRtt>) -> RegistrationRequest {
+    fn request(
+        &self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        from: Endpoint,
+        rtts: Vec<RelayRtt>,
+    ) -> RegistrationRequest {
         RegistrationRequest {
             record: self.record.clone(),
             ticket: None,
@@ -291,8 +290,7 @@ impl DirectorLink {
         request.ticket = Some(self.ticket.clone());
         let payload = peer::envelope(Message::RegistrationRequest(request));
         let index: SessionIndex = ctx.allocate_index(IndexOwner::Director);
-        let datagram =
-            self.session.begin(now, &mut ctx.rng, &ctx.noise, &key, &self.ticket_key, index, &payload);
+        let datagram = self.session.begin(now, &mut ctx.rng, &ctx.noise, &key, &self.ticket_key, index, &payload);
         self.release_retired(ctx);
         ctx.transmit(endpoint, server, datagram);
     }
@@ -394,8 +392,7 @@ impl DirectorLink {
         match envelope.message {
             Message::KeepAliveAck(ack) => {
                 let keep_alive = self.keep_alive;
-                if let Some(keeper) =
-                    self.keepers.iter_mut().find(|keeper| keeper.transaction == envelope.transaction)
+                if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.transaction == envelope.transaction)
                 {
                     keeper.unanswered = 0;
                     keeper.next_at = now + keep_alive;
@@ -423,7 +420,14 @@ impl DirectorLink {
         }
     }
 
-    fn say_from(&mut self, now: Instant, ctx: &mut Context, endpoint: Endpoint, server: SocketAddr, envelope: Envelope) {
+    fn say_from(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        endpoint: Endpoint,
+        server: SocketAddr,
+        envelope: Envelope,
+    ) {
         let bytes = envelope.emit();
         let mut frame = Vec::with_capacity(bytes.len() + 1);
         Frame::Signal(&bytes).emit(&mut frame);

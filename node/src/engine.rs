@@ -111,9 +111,9 @@ impl fmt::Debug for Node {
 impl Node {
     /// A node that does nothing until it is told of an interface. `seed` must be fresh from the
     /// operating system; two engines with one seed and one input do the same.
-    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+    pub fn new(now: Instant, config: Config, seed: [u8; 32]) -> Self {
         let mut ctx = Context::new(config.provider, config.noise.clone(), config.wall, seed);
-        let jar = CookieJar::new(config.noise.public(), &mut ctx.rng);
+        let jar = CookieJar::new(config.noise.public(), now, &mut ctx.rng);
         Self {
             id: config.record.node_id(),
             ctx,
@@ -379,10 +379,10 @@ impl Node {
             Outer::HandshakeResponse(response) => self.handle_response(now, arrival, &response),
             Outer::CookieReply(reply) => self.handle_cookie_reply(now, arrival, from, &reply),
             Outer::RelayBound(bound) => self.handle_bound(now, from, &bound),
-            Outer::RelayPong(pong) => self.handle_pong(now, from, pong.nonce, pong.observed),
+            Outer::RelayPong { nonce, observed } => self.handle_pong(now, from, nonce, observed),
             // A punch has done its work when the NAT let it in.
             Outer::Punch => {}
-            Outer::RelayBind(_) | Outer::RelayPing(_) | Outer::Relayed { .. } | Outer::Data(_) => {
+            Outer::RelayBind(_) | Outer::RelayPing { .. } | Outer::Relayed { .. } | Outer::Data(_) => {
                 self.ctx.stats.drop(DropReason::Unexpected);
             }
         }
@@ -441,9 +441,9 @@ impl Node {
                 let keys = self.peers.keys();
                 let bound = keys.into_iter().find(|&key| {
                     self.peers.get(key).is_some_and(|peer| {
-                        peer.links.iter().any(|link| {
-                            link.grant.relay == relay && link.server == from && link.index().is_some()
-                        })
+                        peer.links
+                            .iter()
+                            .any(|link| link.grant.relay == relay && link.server == from && link.index().is_some())
                     })
                 });
                 let Some(link) = bound.and_then(|key| self.peers.get_mut(key)).and_then(|peer| peer.link_mut(relay))
@@ -475,12 +475,12 @@ impl Node {
         let accepted = self.with_peer(now, key, |peer, ctx, interfaces| {
             let response = peer.accept(now, ctx, incoming, request, arrival, received)?;
             peer.run_probes(now, ctx, interfaces);
-            Ok::<_, HandshakeError>(response)
+            Ok::<_, DropReason>(response)
         });
         match accepted {
             Some(Ok(response)) => self.held.answered(now, ephemeral, response),
-            Some(Err(HandshakeError::Replayed)) => self.ctx.stats.drop(DropReason::Replayed),
-            Some(Err(_)) | None => self.ctx.stats.drop(DropReason::Unauthentic),
+            Some(Err(reason)) => self.ctx.stats.drop(reason),
+            None => {}
         }
     }
 
@@ -581,8 +581,7 @@ impl Node {
     }
 
     fn handle_director_data(&mut self, now: Instant, arrival: Arrival, from: SocketAddr, datagram: &mut [u8]) {
-        let heard =
-            self.director.handle_data(now, &mut self.ctx, &mut self.interfaces, datagram, arrival.local, from);
+        let heard = self.director.handle_data(now, &mut self.ctx, &mut self.interfaces, datagram, arrival.local, from);
         match heard {
             Ok(Some(heard)) => self.heard(now, heard),
             Ok(None) => {}
@@ -663,9 +662,8 @@ impl Node {
             self.ctx.emit(Event::ConnectFailed { path_id, reason: FailReason::Full });
             return;
         };
-        let forgotten = self
-            .with_peer(now, key, |peer, ctx, interfaces| peer.direct(now, ctx, interfaces, direction))
-            .flatten();
+        let forgotten =
+            self.with_peer(now, key, |peer, ctx, interfaces| peer.direct(now, ctx, interfaces, direction)).flatten();
         self.peers.note_path(path_id, key, forgotten);
         if wanted {
             self.emit_resolved(key, path_id);
@@ -749,10 +747,8 @@ impl Node {
     }
 
     fn my_addresses(&self) -> [IpAddr; 2] {
-        let (virtual4, virtual6) = self
-            .director
-            .addresses()
-            .unwrap_or((core::net::Ipv4Addr::UNSPECIFIED, core::net::Ipv6Addr::UNSPECIFIED));
+        let (virtual4, virtual6) =
+            self.director.addresses().unwrap_or((core::net::Ipv4Addr::UNSPECIFIED, core::net::Ipv6Addr::UNSPECIFIED));
         [IpAddr::V4(virtual4), IpAddr::V6(virtual6)]
     }
 
@@ -809,6 +805,5 @@ fn reason(error: OpenError) -> DropReason {
         OpenError::Replayed => DropReason::Replayed,
         OpenError::Malformed => DropReason::Malformed,
         OpenError::UnknownIndex => DropReason::UnknownIndex,
-        OpenError::Expired => DropReason::UnknownIndex,
     }
 }

@@ -45,7 +45,10 @@ pub enum FailReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The virtual addresses are mine; they never change for this identity.
-    Registered { virtual4: Ipv4Addr, virtual6: Ipv6Addr },
+    Registered {
+        virtual4: Ipv4Addr,
+        virtual6: Ipv6Addr,
+    },
     /// No direction coordinator answers any more; live tunnels go on, new names fail until one does.
     RegistrationLost,
     /// The same identity registered elsewhere; this engine stays silent from now on.
@@ -53,13 +56,29 @@ pub enum Event {
     /// The ticket is no longer accepted: log in again and call [`Node::handle_ticket`](crate::Node::handle_ticket).
     TicketRefused(ErrorCode),
     /// A name asked for by `connect` is known: packets to these addresses will be carried.
-    Resolved { path_id: PathId, peer: NodeId, name: Fqdn, virtual4: Ipv4Addr, virtual6: Ipv6Addr },
-    ConnectFailed { path_id: PathId, reason: FailReason },
+    Resolved {
+        path_id: PathId,
+        peer: NodeId,
+        name: Fqdn,
+        virtual4: Ipv4Addr,
+        virtual6: Ipv6Addr,
+    },
+    ConnectFailed {
+        path_id: PathId,
+        reason: FailReason,
+    },
     /// There is a session with the peer.
-    PeerUp { peer: NodeId },
+    PeerUp {
+        peer: NodeId,
+    },
     /// No path to the peer has worked for a while; trying goes on while there is traffic.
-    PeerLost { peer: NodeId },
+    PeerLost {
+        peer: NodeId,
+    },
     /// Traffic to the peer goes another way from now on; whatever waits for a retransmission timer
     /// should be sent again at once.
-    PathChanged { peer: NodeId, path: PathView },
+    PathChanged {
+        peer: NodeId,
+        path: PathView,
+    },
 }

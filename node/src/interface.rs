@@ -153,11 +153,7 @@ impl Interfaces {
     pub(crate) fn live(&self) -> Vec<LiveInterface> {
         self.entries
             .iter()
-            .map(|entry| LiveInterface {
-                id: entry.interface.id,
-                generation: entry.generation,
-                ending: entry.ending,
-            })
+            .map(|entry| LiveInterface { id: entry.interface.id, generation: entry.generation, ending: entry.ending })
             .collect()
     }
 

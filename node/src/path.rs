@@ -153,7 +153,6 @@ pub(crate) struct Path {
     rtt: Option<Duration>,
     variance: Duration,
     loss: u16,
-    last_heard: Option<Instant>,
     /// The first datagram sent since the path was last heard on.
     unanswered_since: Option<Instant>,
 }
@@ -184,7 +183,6 @@ impl Path {
             rtt: None,
             variance: Duration::ZERO,
             loss: 0,
-            last_heard: None,
             unanswered_since: None,
         }
     }
@@ -199,10 +197,6 @@ impl Path {
 
     pub(crate) fn is_direct(&self) -> bool {
         matches!(self.remote, Remote::Direct(_))
-    }
-
-    pub(crate) fn rtt(&self) -> Option<Duration> {
-        self.rtt
     }
 
     /// Bytes of the largest datagram known to get through.
@@ -239,9 +233,8 @@ impl Path {
     }
 
     /// Something authentic arrived on this path.
-    pub(crate) fn heard(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn heard(&mut self, bytes: usize) {
         self.allowance.received(bytes);
-        self.last_heard = Some(now);
         self.unanswered_since = None;
         if self.proof == Proof::Proven {
             self.lost_in_row = 0;
@@ -366,10 +359,6 @@ impl Path {
         [expiry, self.doubt_at()].into_iter().flatten().fold(probe, Instant::min)
     }
 
-    pub(crate) fn last_heard(&self) -> Option<Instant> {
-        self.last_heard
-    }
-
     fn challenge(&mut self, now: Instant, nonce: u64, size: usize, for_capacity: bool) -> Probe {
         self.challenges.push(Challenge { nonce, sent: now, size, for_capacity });
         Probe { nonce, size }
@@ -379,7 +368,6 @@ impl Path {
         self.allowance.prove();
         self.lost_in_row = 0;
         self.unanswered_since = None;
-        self.last_heard = Some(now);
         if self.proof != Proof::Proven {
             self.proof = Proof::Proven;
             self.attempts = 0;

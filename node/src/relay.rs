@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use ntm_proto::crypto::equal;
 use ntm_proto::id::RelayIndex;
+use ntm_proto::session::relay_token::bind_mac;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::RelayGrant;
 use ntm_proto::wire::outer::{self, RelayBound};
@@ -109,7 +111,7 @@ impl RelayLink {
     /// `datagram` as it must go to the relay: under the index, or riding on a bind until there is one.
     pub(crate) fn wrap(&mut self, now: Instant, ctx: &mut Context, datagram: &[u8]) -> Vec<u8> {
         match self.index {
-            Some(index) => outer::relayed(index, datagram),
+            Some(index) => outer::emit_relayed(index, datagram),
             None => self.bind(now, ctx, datagram),
         }
     }
@@ -118,7 +120,9 @@ impl RelayLink {
         self.sequence = ctx.note_bind(now, self.peer, self.grant.relay);
         // A bind that carries data is a bind like any other: none of its own is due for a while.
         self.next_bind = self.next_bind.max(now + RETRY[self.unanswered.min(RETRY.len() - 1)]);
-        outer::relay_bind(&self.grant.bind_key, self.grant.side, self.sequence, &self.grant.token, inner)
+        let RelayGrant { side, token, bind_key, .. } = &self.grant;
+        let inner = (!inner.is_empty()).then_some(inner);
+        outer::emit_relay_bind(*side, self.sequence, token, inner, |covered| bind_mac(bind_key, covered))
     }
 
     /// Takes the relay's answer; `None` where it is not authentic or old.
@@ -126,7 +130,7 @@ impl RelayLink {
         if bound.sequence <= self.bound_sequence || bound.sequence > self.sequence {
             return None;
         }
-        if !bound.is_authentic(&self.grant.bind_key) {
+        if !equal(&bind_mac(&self.grant.bind_key, bound.covered()), bound.mac) {
             return None;
         }
         self.bound_sequence = bound.sequence;

@@ -91,7 +91,7 @@ impl Survey {
                 *repeated = true;
                 for ping in self.pings.iter_mut().filter(|ping| ping.rtt.is_none()) {
                     ping.sent = now;
-                    ctx.transmit(ping.local, ping.server, outer::relay_ping(ping.nonce));
+                    ctx.transmit(ping.local, ping.server, outer::emit_relay_ping(ping.nonce));
                 }
                 false
             }
@@ -115,19 +115,16 @@ impl Survey {
                 }
                 let nonce = ctx.rng.u64();
                 self.pings.push(Ping { nonce, relay: relay.relay, local, server, sent: now, rtt: None });
-                ctx.transmit(local, server, outer::relay_ping(nonce));
+                ctx.transmit(local, server, outer::emit_relay_ping(nonce));
             }
         }
-        self.phase =
-            if self.pings.is_empty() { Phase::Idle } else { Phase::Measuring { began: now, repeated: false } };
+        self.phase = if self.pings.is_empty() { Phase::Idle } else { Phase::Measuring { began: now, repeated: false } };
     }
 
     /// Takes a pong. Gives the endpoint it is about where it answers a ping, and whether it was the last.
     pub(crate) fn handle_pong(&mut self, now: Instant, from: SocketAddr, nonce: u64) -> Option<(Endpoint, bool)> {
-        let ping = self
-            .pings
-            .iter_mut()
-            .find(|ping| ping.nonce == nonce && ping.server == from && ping.rtt.is_none())?;
+        let ping =
+            self.pings.iter_mut().find(|ping| ping.nonce == nonce && ping.server == from && ping.rtt.is_none())?;
         ping.rtt = Some(now.since(ping.sent));
         let local = ping.local;
         let done = matches!(self.phase, Phase::Measuring { .. }) && self.pings.iter().all(|ping| ping.rtt.is_some());

@@ -79,7 +79,12 @@ impl TunnelTable {
     }
 
     /// The row of the node described, made if there is none; `None` where the table is full.
-    pub(crate) fn row_for(&mut self, now: Instant, ctx: &mut Context, description: &NodeDescription) -> Option<PeerKey> {
+    pub(crate) fn row_for(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        description: &NodeDescription,
+    ) -> Option<PeerKey> {
         let node = description.record.node_id();
         let addresses = [IpAddr::V4(description.virtual4), IpAddr::V6(description.virtual6)];
         // The coordinator gave an address to another node than before: the older row lost it.

@@ -10,7 +10,7 @@ use ntm_proto::id::{InterfaceId, TransactionId};
 use ntm_proto::session::handshake::{HandshakeError, Incoming};
 use ntm_proto::session::pair::SessionTimer;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::frame;
+use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{Envelope, Message, TunnelRequest, TunnelResponse};
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
@@ -18,6 +18,7 @@ use super::{Arrival, Peer};
 use crate::context::{Context, IndexOwner};
 use crate::event::Event;
 use crate::path::Proof;
+use crate::stats::DropReason;
 
 /// When a first message that got no answer is repeated. Early repeats meet a NAT the other end has
 /// opened in the meantime.
@@ -95,13 +96,15 @@ impl Peer {
             // Which of several copies was answered is not known: then the round trip is not either.
             let sent = attempt.filter(|attempt| !attempt.retransmitted).map(|attempt| attempt.last_sent);
             let path = self.paths.at_mut(at);
-            path.heard(now, response.datagram.len());
+            path.heard(response.datagram.len());
             path.handshake_answered(now, sent);
         }
         self.session_up(now, ctx);
         // The responder holds on to its older keys until it has heard the new ones.
         let routes = self.paths.routes(now);
-        self.send_frame(now, ctx, routes, &[frame::KEEP_ALIVE]);
+        let mut keep_alive = Vec::new();
+        Frame::KeepAlive.emit(&mut keep_alive);
+        self.send_frame(now, ctx, routes, &keep_alive);
         Ok(())
     }
 
@@ -125,18 +128,22 @@ impl Peer {
         request: &TunnelRequest,
         arrival: Arrival,
         received: usize,
-    ) -> Result<Vec<u8>, HandshakeError> {
+    ) -> Result<Vec<u8>, DropReason> {
         let known = self.communications.iter_mut().find(|known| known.path_id == request.path_id);
         let Some(communication) = known.filter(|known| known.peer_sequence < request.sequence) else {
-            return Err(HandshakeError::Replayed);
+            return Err(DropReason::Replayed);
         };
         let payload = envelope(Message::TunnelResponse(TunnelResponse { path_id: request.path_id }));
         let local = ctx.allocate_index(IndexOwner::Peer(self.key));
-        let response = self.session.accept(now, incoming, &communication.psk, local, &payload)?;
+        let response = self.session.accept(now, incoming, &communication.psk, local, &payload);
+        let Ok(response) = response else {
+            ctx.release_index(local);
+            return Err(DropReason::Unauthentic);
+        };
         communication.peer_sequence = request.sequence;
         ctx.stats.handshakes_answered += 1;
         if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
-            self.paths.at_mut(at).heard(now, received);
+            self.paths.at_mut(at).heard(received);
             self.send_over(now, ctx, at, &response);
         }
         self.session_up(now, ctx);

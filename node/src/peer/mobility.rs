@@ -152,10 +152,9 @@ impl Peer {
 
     fn send_probe(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, at: usize, probe: Probe) {
         let interface = self.paths.at(at).local.interface;
-        let challenge =
-            PathChallenge { nonce: probe.nonce, interface, generation: interfaces.generation(interface) };
+        let challenge = PathChallenge { nonce: probe.nonce, interface, generation: interfaces.generation(interface) };
         let mut bytes = Vec::new();
-        challenge.emit(&mut bytes, probe.size.saturating_sub(Self::sealed_len(0)));
+        challenge.emit(probe.size.saturating_sub(Self::sealed_len(0)), &mut bytes);
         self.send_frame(now, ctx, Routes::one(at), &bytes);
     }
 
@@ -214,7 +213,13 @@ impl Peer {
         }
     }
 
-    pub(crate) fn handle_path_response(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, response: &PathResponse) {
+    pub(crate) fn handle_path_response(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        response: &PathResponse,
+    ) {
         let answered = (0..self.paths.len()).find_map(|at| {
             let answered = self.paths.at_mut(at).answered(now, response.nonce)?;
             Some((at, answered))
@@ -232,7 +237,13 @@ impl Peer {
     }
 
     /// The peer's complete list of interfaces, newest first come.
-    pub(crate) fn handle_notice(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, notice: &InterfaceNotice) {
+    pub(crate) fn handle_notice(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        notice: &InterfaceNotice,
+    ) {
         if notice.sequence <= self.notice_taken {
             return;
         }
@@ -240,9 +251,7 @@ impl Peer {
         let before = self.paths.active().map(|at| (self.paths.at(at).local, self.paths.at(at).remote));
         self.paths.apply_live(&notice.live);
         self.remembered.retain(|(_, interface)| match interface {
-            Some((id, generation)) => {
-                notice.live.iter().any(|live| live.id == *id && live.generation == *generation)
-            }
+            Some((id, generation)) => notice.live.iter().any(|live| live.id == *id && live.generation == *generation),
             None => true,
         });
         self.rechoose(now, ctx);

@@ -25,7 +25,7 @@ use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::pair::Session;
 use ntm_proto::session::replay::DATA_WINDOW_WORDS;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::message::{CandidatePair, Interface, NodeDescription, RelayGrant, RouteDirection, Side};
+use ntm_proto::wire::message::{CandidatePair, Interface, NodeDescription, RelayGrant, RouteDirection};
 use ntm_proto::wire::outer;
 
 use crate::context::Context;
@@ -35,8 +35,10 @@ use crate::path::{FULL_DATAGRAM, Remote};
 use crate::relay::RelayLink;
 use crate::tunnel_table::PeerKey;
 
-pub(crate) use handshake::Attempt;
-pub(crate) use traffic::{Inbound, Opened};
+pub(crate) use handshake::envelope;
+pub(crate) use traffic::Inbound;
+
+use handshake::Attempt;
 
 use paths::{Paths, Routes};
 
@@ -66,7 +68,6 @@ const MAX_REMEMBERED: usize = 16;
 pub(crate) struct Communication {
     pub(crate) path_id: PathId,
     pub(crate) psk: Psk,
-    pub(crate) side: Side,
     /// The highest handshake sequence the peer used.
     peer_sequence: u64,
 }
@@ -163,9 +164,7 @@ impl Peer {
     pub(crate) fn views(&self) -> Vec<PathView> {
         let active = self.paths.active();
         let mut views: Vec<PathView> = active.iter().map(|&at| self.paths.at(at).view()).collect();
-        views.extend(
-            self.paths.iter().enumerate().filter(|&(at, _)| Some(at) != active).map(|(_, path)| path.view()),
-        );
+        views.extend(self.paths.iter().enumerate().filter(|&(at, _)| Some(at) != active).map(|(_, path)| path.view()));
         views
     }
 
@@ -178,11 +177,11 @@ impl Peer {
         interfaces: &Interfaces,
         direction: RouteDirection,
     ) -> Option<PathId> {
-        let RouteDirection { path_id, side, psk, peer, pairs, grants } = direction;
+        let RouteDirection { path_id, psk, peer, pairs, grants, .. } = direction;
         if peer.record.timestamp >= self.description.record.timestamp {
             self.description = peer;
         }
-        let forgotten = self.remember_communication(path_id, side, psk);
+        let forgotten = self.remember_communication(path_id, psk);
         for grant in grants {
             self.add_grant(now, ctx, interfaces, grant);
         }
@@ -200,12 +199,12 @@ impl Peer {
         forgotten
     }
 
-    fn remember_communication(&mut self, path_id: PathId, side: Side, psk: Psk) -> Option<PathId> {
+    fn remember_communication(&mut self, path_id: PathId, psk: Psk) -> Option<PathId> {
         let peer_sequence = match self.communications.iter().position(|known| known.path_id == path_id) {
             Some(at) => self.communications.remove(at).peer_sequence,
             None => 0,
         };
-        self.communications.push(Communication { path_id, psk, side, peer_sequence });
+        self.communications.push(Communication { path_id, psk, peer_sequence });
         if self.communications.len() > MAX_COMMUNICATIONS {
             return Some(self.communications.remove(0).path_id);
         }
@@ -235,9 +234,10 @@ impl Peer {
         let generation = self.remote_interface(pair.remote_interface).map(|remote| remote.generation);
         let remote_interface = generation.map(|generation| (pair.remote_interface, generation));
         self.remember(Remote::Direct(pair.remote), remote_interface);
-        let locals = interfaces.endpoints().into_iter().filter(|local| {
-            local.interface == pair.local && local.address.is_ipv4() == pair.remote.is_ipv4()
-        });
+        let locals = interfaces
+            .endpoints()
+            .into_iter()
+            .filter(|local| local.interface == pair.local && local.address.is_ipv4() == pair.remote.is_ipv4());
         for local in locals {
             if let Some(at) = self.paths.add(now, local, Remote::Direct(pair.remote)) {
                 let path = self.paths.at_mut(at);

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use ntm_proto::id::{InterfaceId, RelayId};
+use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::LiveInterface;
 
@@ -175,10 +175,6 @@ impl Paths {
     /// Probing starts again on everything not proven.
     pub(crate) fn restart_unproven(&mut self, now: Instant) {
         self.list.iter_mut().filter(|path| !path.is_proven()).for_each(|path| path.restart(now));
-    }
-
-    pub(crate) fn relay_failed(&mut self, relay: RelayId) {
-        self.retain(|path| path.remote != Remote::Relayed(relay));
     }
 
     pub(crate) fn any_usable(&self) -> bool {

@@ -21,13 +21,6 @@ use crate::stats::DropReason;
 /// How long a newly seen source gets copies before it is proven or ignored.
 const ECHO: Duration = Duration::from_millis(500);
 
-/// An opened datagram, before anyone looked at its frame.
-#[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    pub(crate) plaintext: Range<usize>,
-    pub(crate) path: Option<usize>,
-}
-
 /// What an opened frame means for the application.
 #[derive(Debug)]
 pub(crate) enum Inbound<'a> {
@@ -37,7 +30,13 @@ pub(crate) enum Inbound<'a> {
 
 impl Peer {
     /// Sends a virtual packet, or keeps it until a path is there.
-    pub(crate) fn send_packet(&mut self, now: Instant, ctx: &mut Context, policy: Option<&dyn FlowPolicy>, packet: &[u8]) {
+    pub(crate) fn send_packet(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        policy: Option<&dyn FlowPolicy>,
+        packet: &[u8],
+    ) {
         let was_dormant = self.is_dormant(now);
         self.last_traffic = now;
         if was_dormant {
@@ -97,8 +96,7 @@ impl Peer {
     }
 
     fn send_packet_over(&mut self, now: Instant, ctx: &mut Context, routes: Routes, packet: &[u8]) {
-        let capacity =
-            routes.places().iter().map(|&at| self.paths.at(at).capacity()).min().unwrap_or(BASE_DATAGRAM);
+        let capacity = routes.places().iter().map(|&at| self.paths.at(at).capacity()).min().unwrap_or(BASE_DATAGRAM);
         if Self::sealed_len(packet.len()) <= capacity {
             self.send_frame(now, ctx, routes, packet);
             return;
@@ -120,7 +118,7 @@ impl Peer {
         ctx: &mut Context,
         datagram: &mut [u8],
         arrival: Arrival,
-    ) -> Result<Opened, OpenError> {
+    ) -> Result<Range<usize>, OpenError> {
         let length = datagram.len();
         let opened = self.session.open_in_place(now, datagram)?;
         let known = self.paths.find(arrival.local, arrival.remote);
@@ -132,7 +130,7 @@ impl Peer {
         };
         if let Some(at) = path {
             let path = self.paths.at_mut(at);
-            path.heard(now, length);
+            path.heard(length);
             if known.is_none() {
                 path.promise = 0;
                 self.paths.echo(at, now + ECHO);
@@ -144,7 +142,7 @@ impl Peer {
         if opened.confirmed {
             self.flush(now, ctx);
         }
-        Ok(Opened { plaintext: opened.plaintext, path })
+        Ok(opened.plaintext)
     }
 
     /// Checks a virtual packet against who may send it to whom, and gives it to the application.

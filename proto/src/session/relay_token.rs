@@ -1,15 +1,13 @@
 //! The right to use a relay for one communication, and the keys that bind to it.
 //!
 //! ```text
-//!  0        1          4         20          28         32         40         48        64
-//! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬──────────┬─────────┐
-//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ reserved │ mac     │
-//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │          │         │
-//! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴──────────┴─────────┘
-//!  └────────────────────────── mac covers this ──────────────────────────────┘
+//!  0        1          4         20          28         32         40        56
+//! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬─────────┐
+//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ mac     │
+//! │        │ (zero)   │         │ (ms, UTC) │ (kB/s)   │          │         │
+//! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴─────────┘
+//!  └──────────────────── mac covers this ─────────────────────────┘
 //! ```
-//!
-//! Reserved bytes are zero, and ignored where the MAC is right.
 //!
 //! A DC and its relays share a [`GrantKey`]. The DC mints a token a communication; the relay checks it by
 //! that key alone, so the first packet through the relay needs no message from the DC. The token is
@@ -62,7 +60,7 @@ pub struct GrantKey {
 }
 
 impl RelayToken {
-    pub const LEN: usize = 64;
+    pub const LEN: usize = 56;
 
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
@@ -111,7 +109,11 @@ impl GrantKey {
 
     /// The key with which one side authenticates its binds.
     pub fn bind_key(&self, token: &RelayToken, side: Side) -> Psk {
-        crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side.number()]])
+        let side = match side {
+            Side::Initiator => 0,
+            Side::Responder => 1,
+        };
+        crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side]])
     }
 
     fn mac(&self, body: &[u8]) -> [u8; MAC] {

@@ -163,3 +163,85 @@ fn version(input: &mut Reader<'_>) -> Result<(), ParseError> {
 fn name(input: &mut Reader<'_>) -> Result<Fqdn, ParseError> {
     canonical_fqdn(input.short_bytes()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> NodeRecord {
+        NodeRecord {
+            identity: [1; 32],
+            fqdn: Fqdn::parse("a.ntm.example").unwrap(),
+            noise_key: [2; 32],
+            manager: Fqdn::parse("ntm.example").unwrap(),
+            revoked: true,
+            timestamp: UnixTime::from_millis(3),
+            signature: [4; 64],
+        }
+    }
+
+    fn cert() -> ServerCert {
+        ServerCert {
+            role: Role::Relay,
+            domain: Fqdn::parse("ntm.example").unwrap(),
+            name: Fqdn::parse("rs.ntm.example").unwrap(),
+            noise_key: [2; 32],
+            addresses: Vec::from(["192.0.2.1:4500".parse().unwrap()]),
+            not_after: UnixTime::from_millis(3),
+            signature: [4; 64],
+        }
+    }
+
+    #[test]
+    fn a_record_lies_as_documented() {
+        let names = [&[13][..], b"a.ntm.example", &[11], b"ntm.example"].concat();
+        let time = [0, 0, 0, 0, 0, 0, 0, 3];
+        let unsigned = [&[1, 1][..], &[1; 32], &[2; 32], &time, &names].concat();
+        assert_eq!(record_signed_part(&record()), [&b"NTM node record"[..], &unsigned].concat());
+        assert_eq!(emit_record(&record()), [&unsigned[..], &[4; 64]].concat());
+    }
+
+    #[test]
+    fn a_certificate_lies_as_documented() {
+        let names = [&[11][..], b"ntm.example", &[14], b"rs.ntm.example"].concat();
+        let time = [0, 0, 0, 0, 0, 0, 0, 3];
+        let address = [1, 4, 192, 0, 2, 1, 0x11, 0x94];
+        let unsigned = [&[1, 2][..], &[2; 32], &time, &names, &address].concat();
+        assert_eq!(cert_signed_part(&cert()), [&b"NTM server cert"[..], &unsigned].concat());
+        assert_eq!(emit_cert(&cert()), [&unsigned[..], &[4; 64]].concat());
+    }
+
+    #[test]
+    fn another_signature_covers_the_same_bytes() {
+        assert_eq!(record_signed_part(&NodeRecord { signature: [9; 64], ..record() }), record_signed_part(&record()));
+        assert_eq!(cert_signed_part(&ServerCert { signature: [9; 64], ..cert() }), cert_signed_part(&cert()));
+    }
+
+    #[test]
+    fn a_second_encoding_of_a_record_is_refused() {
+        let bytes = emit_record(&record());
+        let parse = |at: usize, byte: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = byte;
+            parse_record(&bytes)
+        };
+        assert_eq!(parse(0, 2), Err(ParseError::UnknownVersion));
+        assert_eq!(parse(1, 2), Err(ParseError::BadValue), "a flag nobody assigned");
+        assert_eq!(parse(75, b'A'), Err(ParseError::BadValue), "a name in upper case");
+        assert_eq!(parse(87, b'.'), Err(ParseError::BadValue), "a name with its final dot");
+    }
+
+    #[test]
+    fn a_second_encoding_of_a_certificate_is_refused() {
+        let mut mapped = emit_cert(&cert());
+        let at = mapped.len() - 64 - 7;
+        mapped.splice(at..at + 5, [&[6][..], &[0; 10], &[0xff, 0xff, 192, 0, 2, 1]].concat());
+        assert_eq!(parse_cert(&mapped), Err(ParseError::BadValue));
+        let mut role = emit_cert(&cert());
+        role[1] = 3;
+        assert_eq!(parse_cert(&role), Err(ParseError::BadValue));
+        let mut many = emit_cert(&cert());
+        many[at - 1] = MAX_SERVER_ADDRESSES as u8 + 1;
+        assert_eq!(parse_cert(&many), Err(ParseError::TooMany));
+    }
+}

@@ -26,6 +26,11 @@ pub mod outer;
 pub mod registry;
 pub mod tlv;
 
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod properties;
+
 use core::fmt;
 
 /// Why bytes are not what they should be. Each is counted by the state machine that met it.

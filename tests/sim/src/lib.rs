@@ -1,0 +1,16 @@
+//! A simulated internet in which NTMfw's nodes and servers live, move and fail.
+//!
+//! Everything here is a function of one `u64` seed: virtual time, a virtual network, the applications on
+//! top of it and the oracles that judge them. The same seed gives the same run, datagram for datagram,
+//! on every machine; nothing reads a clock, and no hash map is iterated where its order could show.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`net`] | hosts, links, routers and NATs in virtual time |
+//! | [`oracle`] | what the best possible pair of nodes could reach in that network |
+#![forbid(unsafe_code)]
+
+mod hash;
+pub mod net;
+pub mod oracle;
+pub mod rng;

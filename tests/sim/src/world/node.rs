@@ -1,0 +1,186 @@
+//! A node in the world: the engine, its interfaces, and the applications on its virtual addresses.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use ntm_node::{Config, Event, FlowKey, LocalInterface, Node};
+use ntm_proto::id::{DeviceName, Fqdn, InterfaceId, NodeId};
+use ntm_proto::time::Instant;
+use ntm_proto::wire::message::Target;
+
+use crate::net::{Delivery, HostId, Network};
+
+/// The UDP port every node uses on every address.
+pub const NODE_PORT: u16 = 4_500;
+
+/// Something that talks in virtual packets.
+pub(crate) trait App {
+    fn accepts(&self, flow: &FlowKey) -> bool;
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]);
+    /// The path under the peer's packets changed: what waits for a retransmission may go at once.
+    fn path_changed(&mut self, now: Instant);
+    fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>>;
+    fn poll_timeout(&self, now: Instant) -> Option<Instant>;
+}
+
+pub struct SimNode {
+    host: HostId,
+    config: Config,
+    engine: Node,
+    costs: BTreeMap<u8, u8>,
+    interfaces: BTreeMap<u8, Vec<IpAddr>>,
+    addresses: Option<(Ipv4Addr, Ipv6Addr)>,
+    events: Vec<(Instant, Event)>,
+    apps: Vec<Rc<RefCell<dyn App>>>,
+    /// Virtual packets the engine would not take.
+    refused: u64,
+}
+
+impl SimNode {
+    pub(crate) fn new(now: Instant, host: HostId, config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            host,
+            engine: Node::new(now, config.clone(), seed),
+            config,
+            costs: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            addresses: None,
+            events: Vec::new(),
+            apps: Vec::new(),
+            refused: 0,
+        }
+    }
+
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
+    pub fn name(&self) -> &Fqdn {
+        &self.config.record.fqdn
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.engine.id()
+    }
+
+    pub fn engine(&self) -> &Node {
+        &self.engine
+    }
+
+    pub fn engine_mut(&mut self) -> &mut Node {
+        &mut self.engine
+    }
+
+    /// The virtual addresses, once registered.
+    pub fn addresses(&self) -> Option<(Ipv4Addr, Ipv6Addr)> {
+        self.addresses
+    }
+
+    pub fn events(&self) -> &[(Instant, Event)] {
+        &self.events
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    pub(crate) fn timer(&self) -> impl std::fmt::Debug {
+        self.engine.poll_timeout()
+    }
+
+    pub(crate) fn add_app(&mut self, app: Rc<RefCell<dyn App>>) {
+        self.apps.push(app);
+    }
+
+    pub(crate) fn set_cost(&mut self, iface: u8, cost: u8) {
+        self.costs.insert(iface, cost);
+    }
+
+    /// The process is killed and started again: a new engine, the same identity, the interfaces as they are.
+    pub(crate) fn restart(&mut self, now: Instant, seed: [u8; 32]) {
+        self.engine = Node::new(now, self.config.clone(), seed);
+        for (iface, addresses) in self.interfaces.clone() {
+            self.interface_changed(now, iface, &addresses);
+        }
+    }
+
+    pub(crate) fn interface_changed(&mut self, now: Instant, iface: u8, addresses: &[IpAddr]) {
+        self.interfaces.insert(iface, addresses.to_vec());
+        let interface = LocalInterface {
+            id: InterfaceId(iface),
+            name: DeviceName::parse(&format!("sim{iface}")).expect("a short name"),
+            addresses: addresses.iter().map(|&address| SocketAddr::new(address, NODE_PORT)).collect(),
+            cost: self.costs.get(&iface).copied().unwrap_or(10),
+        };
+        self.engine.handle_interface(now, interface);
+    }
+
+    pub(crate) fn interface_ending(&mut self, now: Instant, iface: u8) {
+        self.engine.handle_interface_ending(now, InterfaceId(iface));
+    }
+
+    pub(crate) fn connect(&mut self, now: Instant, name: Fqdn) {
+        // A refusal comes out as an event or as a packet that goes nowhere: both are looked at.
+        let _ = self.engine.connect(now, Target::Name(name));
+    }
+
+    pub(crate) fn deliver(&mut self, now: Instant, mut delivery: Delivery) {
+        let Some(received) =
+            self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
+        else {
+            return;
+        };
+        let Some(flow) = FlowKey::of(&received.packet) else { return };
+        if let Some(app) = self.apps.iter().find(|app| app.borrow().accepts(&flow)) {
+            app.borrow_mut().handle_packet(now, &received.packet);
+        }
+    }
+
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if self.engine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.engine.handle_timeout(now);
+        }
+    }
+
+    /// Lets applications and engine say all they have to say; tells when either wants to be woken.
+    pub(crate) fn settle(&mut self, now: Instant, net: &mut Network) -> Option<Instant> {
+        loop {
+            self.take_events(now);
+            let mut said = false;
+            for app in &self.apps {
+                while let Some(packet) = app.borrow_mut().poll_packet(now) {
+                    said = true;
+                    if self.engine.send(now, &packet).is_err() {
+                        self.refused += 1;
+                    }
+                }
+            }
+            if !said {
+                break;
+            }
+        }
+        while let Some(transmit) = self.engine.poll_transmit() {
+            // An address that has just gone, a link that is down: the datagram is lost, as in a kernel.
+            let _ =
+                net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
+        }
+        let engine = self.engine.poll_timeout().map(|(at, _)| at);
+        let apps = self.apps.iter().filter_map(|app| app.borrow().poll_timeout(now));
+        engine.into_iter().chain(apps).min()
+    }
+
+    fn take_events(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            match &event {
+                Event::Registered { virtual4, virtual6 } => self.addresses = Some((*virtual4, *virtual6)),
+                Event::PathChanged { .. } => {
+                    self.apps.iter().for_each(|app| app.borrow_mut().path_changed(now));
+                }
+                _ => {}
+            }
+            self.events.push((now, event));
+        }
+    }
+}
