@@ -14,12 +14,13 @@ use core::time::Duration;
 use ntm_proto::id::{SessionIndex, TransactionId};
 use ntm_proto::identity::NodeRecord;
 use ntm_proto::session::Psk;
+use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::handshake::HandshakeError;
 use ntm_proto::session::pair::{Session, SessionTimer};
 use ntm_proto::session::replay::SIGNAL_WINDOW_WORDS;
 use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::frame::Frame;
+use ntm_proto::wire::frame::{Frame, PathChallenge, PathResponse};
 use ntm_proto::wire::message::{
     Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
 };
@@ -30,6 +31,7 @@ use crate::context::{Context, IndexOwner};
 use crate::event::Event;
 use crate::interface::{Endpoint, Interfaces};
 use crate::peer;
+use crate::stats::DropReason;
 
 /// Pauses between registrations that get no answer.
 const REGISTER_RETRY: [Duration; 7] = [
@@ -112,6 +114,7 @@ pub(crate) struct DirectorLink {
     addresses: Option<(Ipv4Addr, Ipv6Addr)>,
     keep_alive: Duration,
     next_transaction: u32,
+    reassembler: Reassembler,
 }
 
 impl DirectorLink {
@@ -132,6 +135,7 @@ impl DirectorLink {
             addresses: None,
             keep_alive: DEFAULT_KEEP_ALIVE,
             next_transaction: 1,
+            reassembler: Reassembler::default(),
         }
     }
 
@@ -299,6 +303,7 @@ impl DirectorLink {
         &mut self,
         now: Instant,
         ctx: &mut Context,
+        interfaces: &Interfaces,
         response: &HandshakeResponse<'_>,
         endpoint: Endpoint,
     ) -> Result<Option<Heard>, HandshakeError> {
@@ -311,7 +316,7 @@ impl DirectorLink {
                 self.update = None;
                 let heard = self.registered(now, ctx, registered);
                 // Confirms the keys to the coordinator, which commits nothing before.
-                self.keep_alive_from(now, ctx, endpoint);
+                self.keep_alive_from(now, ctx, interfaces, endpoint);
                 Ok(Some(heard))
             }
             Message::Error(error) => {
@@ -387,8 +392,67 @@ impl DirectorLink {
         let opened = self.session.open_in_place(now, datagram)?;
         self.release_retired(ctx);
         self.home = Some(endpoint);
-        let Ok(Frame::Signal(bytes)) = Frame::parse(&datagram[opened.plaintext]) else { return Ok(None) };
-        let Ok(envelope) = Envelope::parse(bytes) else { return Ok(None) };
+        let heard = match Frame::parse(&datagram[opened.plaintext]) {
+            Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
+            Ok(Frame::PathChallenge(challenge)) => {
+                self.prove_address(now, ctx, interfaces, endpoint, from, &challenge);
+                None
+            }
+            // A direction with many candidates is longer than some paths carry.
+            Ok(Frame::Fragment(part)) => match self.reassembler.handle(now, &part) {
+                Ok(Some(whole)) => match Frame::parse(&whole) {
+                    Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
+                    _ => self.unexpected(ctx),
+                },
+                Ok(None) => None,
+                Err(_) => self.unexpected(ctx),
+            },
+            _ => self.unexpected(ctx),
+        };
+        Ok(heard)
+    }
+
+    fn unexpected(&self, ctx: &mut Context) -> Option<Heard> {
+        ctx.stats.drop(DropReason::Unexpected);
+        None
+    }
+
+    /// The coordinator asks whether this node is where its datagrams come from.
+    fn prove_address(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        endpoint: Endpoint,
+        from: SocketAddr,
+        challenge: &PathChallenge,
+    ) {
+        let response = PathResponse {
+            nonce: challenge.nonce,
+            interface: endpoint.interface,
+            generation: interfaces.generation(endpoint.interface),
+            observed: from,
+        };
+        let mut frame = Vec::new();
+        response.emit(&mut frame);
+        if let Ok(sealed) = self.session.seal(now, &frame) {
+            ctx.transmit(endpoint, from, sealed);
+        }
+    }
+
+    fn handle_signal(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &mut Interfaces,
+        endpoint: Endpoint,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<Heard> {
+        let Ok(envelope) = Envelope::parse(bytes) else {
+            ctx.stats.drop(DropReason::Malformed);
+            return None;
+        };
         match envelope.message {
             Message::KeepAliveAck(ack) => {
                 let keep_alive = self.keep_alive;
@@ -398,18 +462,18 @@ impl DirectorLink {
                     keeper.next_at = now + keep_alive;
                     interfaces.note_sighting(keeper.endpoint, from, ack.observed);
                 }
-                Ok(None)
+                None
             }
             Message::RegistrationResponse(response) => {
                 let expected = self.update.as_ref().is_some_and(|update| update.transaction == envelope.transaction);
                 if !expected {
-                    return Ok(None);
+                    return None;
                 }
                 self.update = None;
                 interfaces.note_sighting(endpoint, from, response.observed);
-                Ok(Some(self.registered(now, ctx, response)))
+                Some(self.registered(now, ctx, response))
             }
-            _ => Ok(Some(Heard::Signal(envelope))),
+            _ => Some(Heard::Signal(envelope)),
         }
     }
 
@@ -436,14 +500,18 @@ impl DirectorLink {
         }
     }
 
-    fn keep_alive_from(&mut self, now: Instant, ctx: &mut Context, endpoint: Endpoint) {
+    fn keep_alive_from(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, endpoint: Endpoint) {
         let Some(server) = self.server_for(endpoint) else { return };
         let transaction = self.transaction();
         let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.endpoint == endpoint) else { return };
         keeper.transaction = transaction;
         keeper.unanswered = keeper.unanswered.saturating_add(1);
         keeper.next_at = now + KEEP_ALIVE_RETRY * u32::from(keeper.unanswered);
-        let message = Message::KeepAlive(KeepAlive { from: endpoint.interface, generation: 0, relay_rtts: Vec::new() });
+        let message = Message::KeepAlive(KeepAlive {
+            from: endpoint.interface,
+            generation: interfaces.generation(endpoint.interface),
+            relay_rtts: Vec::new(),
+        });
         self.say_from(now, ctx, endpoint, server, Envelope { transaction, message });
     }
 
@@ -531,7 +599,7 @@ impl DirectorLink {
             .map(|keeper| keeper.endpoint)
             .collect();
         for endpoint in due {
-            self.keep_alive_from(now, ctx, endpoint);
+            self.keep_alive_from(now, ctx, interfaces, endpoint);
         }
         let reachable = self.reachable(interfaces);
         let silent = |endpoint: &Endpoint| {

@@ -487,7 +487,7 @@ impl Node {
     fn handle_response(&mut self, now: Instant, arrival: Arrival, response: &HandshakeResponse<'_>) {
         match self.ctx.index_owner(response.receiver) {
             Some(IndexOwner::Director) => {
-                match self.director.handle_response(now, &mut self.ctx, response, arrival.local) {
+                match self.director.handle_response(now, &mut self.ctx, &self.interfaces, response, arrival.local) {
                     Ok(Some(heard)) => self.heard(now, heard),
                     Ok(None) => {}
                     Err(_) => self.ctx.stats.drop(DropReason::Unauthentic),

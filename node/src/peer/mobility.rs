@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use ntm_proto::id::RelayId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, InterfaceNotice, PathChallenge, PathResponse};
 
@@ -21,6 +22,7 @@ impl Peer {
     /// address that is known is tried from those that came, all at once, and the relay is told.
     pub(crate) fn handle_change(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, change: &Change) {
         self.remember_remotes();
+        let dead_relays = self.failed_relays();
         self.paths.retain(|path| !change.gone.contains(&path.local));
         for link in &mut self.links {
             link.rehome(now, interfaces);
@@ -31,7 +33,10 @@ impl Peer {
             Remote::Direct(_) => true,
         });
         for (local, relay) in links {
-            self.paths.add(now, local, Remote::Relayed(relay));
+            if let Some(at) = self.paths.add(now, local, Remote::Relayed(relay)) {
+                // A relay that was dead a moment ago is not the one to hope for.
+                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&relay));
+            }
         }
         for &local in &change.come {
             for (promise, (remote, interface)) in self.remembered.clone().into_iter().enumerate() {
@@ -74,6 +79,11 @@ impl Peer {
         for at in places {
             self.send_notice(now, ctx, interfaces, Routes::one(at));
         }
+    }
+
+    fn failed_relays(&self) -> Vec<RelayId> {
+        let failed = self.paths.iter().filter(|path| !path.rank().is_usable());
+        failed.filter_map(|path| if let Remote::Relayed(relay) = path.remote { Some(relay) } else { None }).collect()
     }
 
     /// Remote addresses in the order in which they are worth trying from elsewhere: the active one, then

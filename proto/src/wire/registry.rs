@@ -217,3 +217,57 @@ numbers! {
         Virtual6 = 6,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    const OUTER: &str = include_str!("../../../docs/protocol/outer.md");
+    const FRAMES: &str = include_str!("../../../docs/protocol/frames.md");
+    const MESSAGES: &str = include_str!("../../../docs/protocol/messages.md");
+
+    fn assert_row(document: &str, row: &str) {
+        let rows = document.lines().filter(|line| line.starts_with(row)).count();
+        assert_eq!(rows, 1, "rows that begin with {row:?}");
+    }
+
+    #[test]
+    fn the_documents_list_every_assigned_number() {
+        for kind in OuterType::ALL {
+            assert_row(OUTER, &format!("| {} | {kind:?} |", kind.number()));
+        }
+        for kind in FrameType::ALL {
+            assert_row(FRAMES, &format!("| {} | {kind:?} |", kind.number()));
+        }
+        for kind in MessageType::ALL {
+            assert_row(MESSAGES, &format!("| {:#04x} | {kind:?} |", kind.number()));
+        }
+        for kind in FieldType::ALL {
+            assert_row(MESSAGES, &format!("| {:#04x} | {kind:?} |", kind.number()));
+        }
+        for code in ErrorCode::ALL {
+            assert_row(MESSAGES, &format!("| {} | {code:?} |", code.number()));
+        }
+    }
+
+    #[test]
+    fn the_documents_list_no_other_number() {
+        let rows = |document: &str, start: &str| document.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(rows(MESSAGES, "| 0x"), MessageType::ALL.len() + FieldType::ALL.len());
+        let numbered = |document: &str| (0..10).map(|digit| rows(document, &format!("| {digit}"))).sum::<usize>();
+        assert_eq!(numbered(OUTER), OuterType::ALL.len());
+        assert_eq!(numbered(FRAMES) - rows(FRAMES, "| 0x"), FrameType::ALL.len());
+        assert_eq!(numbered(MESSAGES) - rows(MESSAGES, "| 0x"), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn every_number_stands_for_itself() {
+        for number in 0..=u8::MAX {
+            assert!(MessageType::from_number(number).is_none_or(|kind| kind.number() == number));
+        }
+        assert!(FieldType::ALL.iter().all(|kind| kind.number() & super::super::tlv::CRITICAL == 0));
+        assert_eq!(FieldType::ALL.len(), (0..=u16::MAX).filter_map(FieldType::from_number).count());
+    }
+}

@@ -13,7 +13,7 @@ use ntm_proto::wire::message::Side;
 use ntm_proto::wire::outer::{self, Outer, RELAY_BIND, RELAYED_HEADER};
 
 use crate::forward::{Inner, check_inner};
-use crate::grant::{Binding, Former, GrantId, Route, opposite, seat};
+use crate::grant::{Binding, Former, GrantId, Local, Route, opposite, seat};
 use crate::limits;
 use crate::pace::Rate;
 use crate::relay::{Forward, Relay};
@@ -36,9 +36,10 @@ impl Relay {
         from: SocketAddr,
         datagram: &'a mut [u8],
     ) -> Result<Option<Forward<'a>>, DropReason> {
-        self.check_source(from)?;
+        self.check_source(local, from)?;
         self.check_flood(now, from)?;
         let bind = self.authenticate(now, datagram)?;
+        let local = self.locals.number(local).ok_or(DropReason::TooManyLocals)?;
         let slot = self.grant_of(now, &bind)?;
         let state = self.table.side_mut(slot, bind.side);
         if state.sequence.is_some_and(|last| bind.sequence <= last) {
@@ -63,12 +64,16 @@ impl Relay {
 
     /// Nothing may be bound to where an answer cannot go, nor to the relay itself: a datagram
     /// between two such sides would go round for ever.
-    fn check_source(&self, from: SocketAddr) -> Result<(), DropReason> {
+    fn check_source(&self, local: SocketAddr, from: SocketAddr) -> Result<(), DropReason> {
         let ip = from.ip().to_canonical();
         let broadcast = matches!(ip, IpAddr::V4(address) if address.is_broadcast());
         let nowhere = from.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast;
         let own = |address: &SocketAddr| address.port() == from.port() && address.ip().to_canonical() == ip;
-        if nowhere || self.config.addresses.iter().any(own) { Err(DropReason::UnusableSource) } else { Ok(()) }
+        if nowhere || own(&local) || self.config.addresses.iter().any(own) {
+            Err(DropReason::UnusableSource)
+        } else {
+            Ok(())
+        }
     }
 
     /// All binds are looked at until there are too many; then each source has its share, so that a
@@ -135,7 +140,7 @@ impl Relay {
     }
 
     /// Binds a side to where it is now. Where it was there already it keeps its index.
-    fn place(&mut self, now: Instant, slot: Slot, side: Side, local: SocketAddr, from: SocketAddr) -> RelayIndex {
+    fn place(&mut self, now: Instant, slot: Slot, side: Side, local: Local, from: SocketAddr) -> RelayIndex {
         let before = self.table.route(slot).bindings[seat(side)];
         if let Some(binding) = before.filter(|binding| binding.remote == from && binding.local == local) {
             return binding.index;
@@ -163,6 +168,6 @@ impl Relay {
         if !binding.proven {
             self.table.side_mut(slot, bind.side).allowance.sent(datagram.len());
         }
-        self.transmit(binding.local, binding.remote, datagram);
+        self.transmit(self.locals.address(binding.local), binding.remote, datagram);
     }
 }

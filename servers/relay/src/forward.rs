@@ -7,7 +7,7 @@ use ntm_proto::time::Instant;
 use ntm_proto::wire::message::Side;
 use ntm_proto::wire::outer::{self, OuterType, RELAYED_HEADER};
 
-use crate::grant::{Binding, Health, opposite, seat};
+use crate::grant::{Binding, Health, Locals, opposite, seat};
 use crate::limits;
 use crate::relay::{Forward, Relay};
 use crate::stats::{DropReason, Stats};
@@ -35,11 +35,11 @@ pub(crate) fn check_inner(inner: &[u8]) -> Result<Inner, DropReason> {
 }
 
 /// Writes the receiver's index into the room before the inner datagram.
-fn send_on<'a>(stats: &mut Stats, binding: &Binding, relayed: &'a mut [u8]) -> Forward<'a> {
+fn send_on<'a>(stats: &mut Stats, locals: &Locals, binding: &Binding, relayed: &'a mut [u8]) -> Forward<'a> {
     outer::write_relayed_header(relayed, binding.index);
     stats.forwarded_datagrams += 1;
     stats.forwarded_bytes += relayed.len() as u64;
-    Forward { from: binding.local, to: binding.remote, datagram: relayed }
+    Forward { from: locals.address(binding.local), to: binding.remote, datagram: relayed }
 }
 
 impl Relay {
@@ -92,7 +92,7 @@ impl Relay {
         }
         route.last_used = now;
         match &route.bindings[seat(to)] {
-            Some(binding) if binding.proven => Ok(Some(send_on(&mut self.stats, binding, relayed))),
+            Some(binding) if binding.proven => Ok(Some(send_on(&mut self.stats, &self.locals, binding, relayed))),
             binding => {
                 let binding = *binding;
                 self.forward_unproven(now, slot, to, binding, relayed)
@@ -116,7 +116,7 @@ impl Relay {
             && side.allowance.permits(len)
         {
             side.allowance.sent(len);
-            return Ok(Some(send_on(&mut self.stats, &binding, relayed)));
+            return Ok(Some(send_on(&mut self.stats, &self.locals, &binding, relayed)));
         }
         if side.held.has_room(len) && self.stats.held_bytes + len <= limits::MAX_HELD_TOTAL {
             side.held.push(now, relayed);
@@ -127,7 +127,7 @@ impl Relay {
         }
         match side.former {
             Some(former) if former.binding.proven && now < former.until => {
-                Ok(Some(send_on(&mut self.stats, &former.binding, relayed)))
+                Ok(Some(send_on(&mut self.stats, &self.locals, &former.binding, relayed)))
             }
             _ => Err(DropReason::HoldFull),
         }
@@ -138,7 +138,6 @@ impl Relay {
         if let Some(binding) = &mut self.table.route_mut(slot).bindings[seat(side)] {
             binding.proven = true;
         }
-        self.table.side_mut(slot, side).allowance.prove();
         self.stats.proven += 1;
         self.deliver_held(now, slot, side);
     }
@@ -158,7 +157,7 @@ impl Relay {
             }
             let Some(mut relayed) = state.held.pop() else { return };
             self.stats.held_bytes -= len;
-            let forward = send_on(&mut self.stats, &binding, &mut relayed);
+            let forward = send_on(&mut self.stats, &self.locals, &binding, &mut relayed);
             let (from, to) = (forward.from, forward.to);
             self.transmit(from, to, relayed);
         }

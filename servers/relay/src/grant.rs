@@ -39,14 +39,23 @@ pub(crate) const fn opposite(side: Side) -> Side {
     }
 }
 
+/// One of the relay's own addresses, by its number in [`Locals`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local(u8);
+
+/// The relay's own addresses that binds have arrived at. A number takes a thirtieth of the room of an
+/// address, and room is what forwarding among many grants waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Locals(Vec<SocketAddr>);
+
 /// Where a side is, as its newest bind says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding {
     pub(crate) remote: SocketAddr,
-    /// The relay's own address that the bind arrived at: what is sent to `remote` leaves from it,
-    /// so the family matches, and the NAT before the side knows it.
-    pub(crate) local: SocketAddr,
     pub(crate) index: RelayIndex,
+    /// Where the bind arrived: what is sent to `remote` leaves from there, so the family matches,
+    /// and the NAT before the side knows it.
+    pub(crate) local: Local,
     /// Whether `remote` has shown that it receives what is sent to it.
     pub(crate) proven: bool,
 }
@@ -58,8 +67,9 @@ pub(crate) struct Former {
     pub(crate) until: Instant,
 }
 
-/// What forwarding reads.
+/// What forwarding reads: two cache lines.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Route {
     pub(crate) bindings: [Option<Binding>; 2],
     pub(crate) expires: Instant,
@@ -74,6 +84,7 @@ pub(crate) struct Route {
 pub(crate) struct SideState {
     /// Of the last good bind; the next must be higher.
     pub(crate) sequence: Option<u64>,
+    /// Of the binding, while it is not proven.
     pub(crate) allowance: Allowance,
     pub(crate) former: Option<Former>,
     /// Waits until the side has bound or has proven its address.
@@ -94,6 +105,24 @@ pub(crate) enum Health {
     Good,
     Expired,
     Idle,
+}
+
+impl Locals {
+    /// The number of `address`; `None` where the relay has had more addresses than it can.
+    pub(crate) fn number(&mut self, address: SocketAddr) -> Option<Local> {
+        let number = self.0.iter().position(|known| *known == address).unwrap_or(self.0.len());
+        if number >= limits::MAX_LOCALS {
+            return None;
+        }
+        if number == self.0.len() {
+            self.0.push(address);
+        }
+        u8::try_from(number).ok().map(Local)
+    }
+
+    pub(crate) fn address(&self, local: Local) -> SocketAddr {
+        self.0[usize::from(local.0)]
+    }
 }
 
 impl Route {
@@ -117,5 +146,25 @@ impl Grant {
             let held = side.held.lapses_at().unwrap_or(Instant::FAR_FUTURE);
             due.min(former).min(held)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_fits_two_cache_lines() {
+        assert_eq!(size_of::<Route>(), 128);
+    }
+
+    #[test]
+    fn no_more_own_addresses_are_numbered_than_there_is_room_for() {
+        let mut locals = Locals::default();
+        let address = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let numbered = (0..1_000).filter(|port| locals.number(address(*port)).is_some()).count();
+        assert_eq!(numbered, limits::MAX_LOCALS);
+        let first = locals.number(address(0)).expect("it has a number");
+        assert_eq!(locals.address(first), address(0));
     }
 }

@@ -12,6 +12,8 @@ pub const MAX_GRANTS: usize = 1 << 20;
 pub const MAX_REVOKED: usize = 1 << 16;
 /// Direction servers one relay reports to.
 pub const MAX_DIRECTORS: usize = 16;
+/// The relay's own addresses that nodes may bind at; binds that arrive at others are refused.
+pub const MAX_LOCALS: usize = 64;
 /// Answers that wait for the driver to poll them.
 pub const MAX_TRANSMITS: usize = 4_096;
 

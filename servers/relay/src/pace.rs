@@ -12,32 +12,33 @@ use crate::limits;
 /// A rate and how far one may run ahead of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// Nanoseconds that `per` units take; zero stands for no limit.
-    nanos: u64,
-    per: u64,
+    /// What one unit takes, in nanoseconds of [`FRACTION`] bits after the point; zero is no limit.
+    unit: u64,
     /// Nanoseconds that may be used up in advance.
     burst: u64,
 }
 
-const SECOND: u64 = 1_000_000_000;
+/// Fine enough for terabytes a second, coarse enough for the largest datagram at a kilobyte a second.
+const FRACTION: u32 = 20;
 
 impl Rate {
     /// `count` events a second, `burst` of them at once.
     pub(crate) const fn events(count: u64, burst: u64) -> Self {
-        Self { nanos: SECOND, per: count, burst: burst.saturating_mul(SECOND) / count }
+        let unit = (1_000_000_000 << FRACTION) / count;
+        Self { unit, burst: cost(unit, burst) }
     }
 
     /// The rate of a token: kilobytes a second, zero for as many as come.
     pub(crate) fn kilobytes(rate: u32) -> Self {
-        let per = u64::from(rate).max(1) * 1_000;
-        let least = limits::RATE_BURST_BYTES * SECOND / per;
-        let burst = least.max(limits::RATE_BURST.as_nanos() as u64);
-        Self { nanos: if rate == 0 { 0 } else { SECOND }, per, burst }
+        let unit = (1_000_000_u64 << FRACTION).checked_div(u64::from(rate)).unwrap_or(0);
+        let least = cost(unit, limits::RATE_BURST_BYTES);
+        Self { unit, burst: least.max(limits::RATE_BURST.as_nanos() as u64) }
     }
+}
 
-    const fn cost(&self, units: u64) -> u64 {
-        self.nanos.saturating_mul(units) / self.per
-    }
+/// Nanoseconds that `units` take.
+const fn cost(unit: u64, units: u64) -> u64 {
+    unit.saturating_mul(units) >> FRACTION
 }
 
 /// How far one flow has used up its rate.
@@ -47,8 +48,8 @@ pub(crate) struct Pace(Instant);
 impl Pace {
     /// Whether `units` more are within `rate` now; if so they are charged.
     pub(crate) fn admit(&mut self, now: Instant, rate: &Rate, units: u64) -> bool {
-        let through = self.0.max(now).as_nanos().saturating_add(rate.cost(units));
-        if through - now.as_nanos() > rate.burst && rate.nanos != 0 {
+        let through = self.0.max(now).as_nanos().saturating_add(cost(rate.unit, units));
+        if through - now.as_nanos() > rate.burst {
             return false;
         }
         self.0 = Instant::from_nanos(through);

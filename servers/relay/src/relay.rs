@@ -12,7 +12,7 @@ use ntm_proto::wire::outer::{self, Outer, OuterType};
 
 use crate::config::Config;
 use crate::director::Links;
-use crate::grant::Health;
+use crate::grant::{Health, Locals};
 use crate::limits;
 use crate::load::LoadMeter;
 use crate::pace::{Pace, Rate, SourceMeter};
@@ -53,6 +53,7 @@ pub struct Relay {
     pub(crate) config: Config,
     pub(crate) rng: Rng,
     pub(crate) table: Table,
+    pub(crate) locals: Locals,
     pub(crate) revoked: Revoked,
     pub(crate) stats: Stats,
     pub(crate) draining: bool,
@@ -73,6 +74,7 @@ impl Relay {
         let pings = Rate::events(limits::SOURCE_PINGS_PER_SECOND, limits::SOURCE_PING_BURST);
         Self {
             table: Table::default(),
+            locals: Locals::default(),
             revoked: Revoked::default(),
             stats: Stats::default(),
             draining: false,

@@ -10,6 +10,8 @@ pub enum DropReason {
     UnexpectedType,
     /// From an address that nothing can be sent to, or from the relay itself.
     UnusableSource,
+    /// A bind at more of the relay's own addresses than it keeps apart.
+    TooManyLocals,
     /// `Relayed` with an index nobody was told.
     UnknownIndex,
     /// `Relayed` with somebody else's index.
@@ -58,10 +60,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Malformed,
         Self::UnexpectedType,
         Self::UnusableSource,
+        Self::TooManyLocals,
         Self::UnknownIndex,
         Self::WrongSource,
         Self::LeftIndex,

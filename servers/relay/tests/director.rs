@@ -176,6 +176,21 @@ fn a_revoked_communication_is_cut_and_cannot_be_bound_again() {
 }
 
 #[test]
+fn a_revocation_just_after_a_move_leaves_no_index_behind() {
+    let (mut rig, mut dc) = connected();
+    let (mut a, mut b) = Client::pair(1);
+    join(&mut rig, &mut a, &mut b);
+    let (old_address, old) = (a.address, a.relayed(&inner(1, 100)));
+    a.move_to("198.18.0.77:999");
+    let bind = a.bind(None);
+    rig.say(&a, &bind);
+    let order = dc.revoke(rig.now, 1, token_body(1).path_id).unwrap();
+    rig.input(address(RELAY4), address(DIRECTOR), &order);
+    assert_eq!(rig.input(a.relay, old_address, &old), []);
+    assert_eq!(rig.relay.stats().dropped(DropReason::UnknownIndex), 1);
+}
+
+#[test]
 fn an_order_that_is_replayed_or_touched_does_nothing() {
     let (mut rig, mut dc) = connected();
     let (mut a, mut b) = Client::pair(1);

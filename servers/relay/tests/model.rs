@@ -9,7 +9,7 @@ use ntm_proto::id::RelayIndex;
 use ntm_proto::session::{TokenBody, bind_mac};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::Side;
-use ntm_proto::wire::outer::{self, Outer, PUNCH};
+use ntm_proto::wire::outer::{self, Outer, PUNCH, RelayBind};
 use ntm_relay::testing::{Client, EPOCH, Rig, address, config, inner, token_body};
 use ntm_relay::{Transmit, limits};
 use proptest::prelude::*;
@@ -130,10 +130,11 @@ impl Model {
         (number, second): Who,
         body: &TokenBody,
         at: SocketAddr,
-        sequence: u64,
-        inner: Option<(usize, u64)>,
-        told: impl FnOnce() -> RelayIndex,
+        bind: &RelayBind<'_>,
+        told: RelayIndex,
     ) -> Vec<Sent> {
+        let inner = bind.inner.map(|inner| (inner.len(), tag_of(inner)));
+        let sequence = bind.sequence;
         let age = now.since(Instant::ZERO);
         if EPOCH + age >= body.expires {
             return Vec::new();
@@ -153,7 +154,7 @@ impl Model {
             before => {
                 let former = before.take();
                 side.former = former.map(|binding| (binding, now + limits::REBIND_GRACE));
-                *before = Some(ModelBinding { at, index: told(), proven: false, left: 3 * len });
+                *before = Some(ModelBinding { at, index: told, proven: false, left: 3 * len });
             }
         }
         let binding = side.binding.as_mut().expect("made above");
@@ -215,11 +216,11 @@ impl ModelGrant {
     fn forward(&mut self, now: Instant, second: bool, size: usize, tag: u64) -> Option<Sent> {
         let len = outer::RELAYED_HEADER + size;
         let side = &mut self.sides[usize::from(second)];
-        if let Some(binding) = &mut side.binding {
-            if binding.proven || binding.left >= len {
-                binding.left = binding.left.saturating_sub(if binding.proven { 0 } else { len });
-                return Some(Sent { to: binding.at, bound: false, tag });
-            }
+        if let Some(binding) = &mut side.binding
+            && (binding.proven || binding.left >= len)
+        {
+            binding.left = binding.left.saturating_sub(if binding.proven { 0 } else { len });
+            return Some(Sent { to: binding.at, bound: false, tag });
         }
         let held: usize = side.held.iter().map(|(_, len, _)| len).sum();
         if side.held.len() < limits::MAX_HELD && held + len <= limits::MAX_HELD_BYTES {
@@ -360,8 +361,6 @@ impl World {
         match op {
             Op::Bind { who, .. } | Op::Replay { who, .. } => {
                 let Ok(Outer::RelayBind(bind)) = Outer::parse(datagram) else { return Vec::new() };
-                let inner =
-                    bind.inner.map(|inner| (inner.len(), u64::from_be_bytes(inner[8..16].try_into().expect("8"))));
                 // The index is the relay's choice: it is taken from the answer, once authentic.
                 let told = self.bound_in(*who, sent);
                 if let Some(index) = told
@@ -370,8 +369,7 @@ impl World {
                     self.told[who.0][usize::from(who.1)].push(index);
                 }
                 let body = self.bodies[who.0];
-                let told = move || told.unwrap_or(RelayIndex(0));
-                self.model.bind(now, *who, &body, from, bind.sequence, inner, told)
+                self.model.bind(now, *who, &body, from, &bind, told.unwrap_or(RelayIndex(0)))
             }
             Op::Relayed { size, .. } => self.model.relayed(now, index_of(datagram), from, Some((*size, tag))),
             Op::Punch { .. } => self.model.relayed(now, index_of(datagram), from, None),
@@ -395,11 +393,16 @@ impl World {
             Ok(Outer::RelayBound(bound)) => Sent { to: transmit.to, bound: true, tag: bound.sequence },
             Ok(Outer::Relayed { index, inner }) => {
                 assert!(self.told.iter().flatten().flatten().any(|told| *told == index), "an index nobody was told");
-                Sent { to: transmit.to, bound: false, tag: u64::from_be_bytes(inner[8..16].try_into().expect("8")) }
+                Sent { to: transmit.to, bound: false, tag: tag_of(inner) }
             }
             other => panic!("the relay sent {other:?}"),
         }
     }
+}
+
+/// Which inner datagram it is.
+fn tag_of(inner: &[u8]) -> u64 {
+    u64::from_be_bytes(inner[8..16].try_into().expect("8 bytes"))
 }
 
 fn index_of(datagram: &[u8]) -> RelayIndex {

@@ -53,6 +53,19 @@ fn a_node_may_move_from_ipv4_to_ipv6() {
 }
 
 #[test]
+fn a_node_that_turns_to_another_address_of_the_relay_is_answered_from_there() {
+    let (mut rig, mut a, mut b) = joined();
+    let other = "198.51.100.1:443".parse().unwrap();
+    a.relay = other;
+    let bind = a.bind(None);
+    let sent = rig.say(&a, &bind);
+    assert_eq!(sent[0].from, other);
+    deliver(&sent, &mut [&mut a, &mut b]);
+    let sent = rig.say(&b, &b.relayed(&inner(1, 100)));
+    assert_eq!((sent[0].from, sent[0].to), (other, a.address));
+}
+
+#[test]
 fn what_was_on_its_way_when_the_node_moved_still_arrives_within_the_grace() {
     let (mut rig, mut a, mut b) = joined();
     let (old_address, late) = (a.address, a.relayed(&inner(1, 1_400)));

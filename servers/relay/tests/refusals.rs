@@ -197,6 +197,8 @@ fn nothing_is_bound_to_where_nothing_can_be_sent_nor_to_the_relay_itself() {
     ] {
         refuse(&mut rig, from, &a.bind(None), DropReason::UnusableSource);
     }
+    let unlisted = address("10.0.0.1:4500");
+    assert_eq!(rig.input(unlisted, unlisted, &a.bind(None)), []);
 }
 
 #[test]

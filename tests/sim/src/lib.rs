@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`net`] | hosts, links, routers and NATs in virtual time |
 //! | [`oracle`] | what the best possible pair of nodes could reach in that network |
+//! | [`stream`] | applications over virtual packets that check every byte |
 #![forbid(unsafe_code)]
 
 mod hash;
 pub mod net;
 pub mod oracle;
 pub mod rng;
+pub mod stream;

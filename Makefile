@@ -1,0 +1,75 @@
+# Every target installs what it lacks, quietly where nothing is missing, and works from a clean clone
+# on Debian 12 with rustup.
+
+CARGO ?= cargo
+# Seeds for the runs that CI makes; the long runs take more.
+MOVE_SEEDS ?= 100
+CHAOS_SEEDS ?= 60
+FUZZ_SECONDS ?= 600
+
+.PHONY: help build demo test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
+	sim-long scale bench fuzz fuzz-build purity tools
+
+help: ## what there is
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+tools: ## install what the build needs and the machine lacks
+	@./packaging/install-tools build
+
+build: tools ## everything, optimised
+	$(CARGO) build --release --workspace
+
+demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario demo --seeds 1
+
+test: tools ## everything that CI runs
+	@./packaging/run-tests
+
+check-format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p ntm-proto -p ntm-node --no-default-features --features pure-rust -- -D warnings
+
+doc: ## the code's documentation, links checked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+unit: ## unit, property and protocol tests
+	$(CARGO) test --release --workspace
+
+vectors: ## the public Noise test vectors through both crypto providers
+	$(CARGO) test --release -p ntm-proto --features pure-rust --test noise_vectors -- --nocapture
+
+pure: ## the portable crypto provider, and that it interoperates with the fast one
+	$(CARGO) test --release -p ntm-proto --features pure-rust
+
+purity: ## proto and node reach no socket, clock, environment or thread
+	@./packaging/check-purity
+
+sim: sim-matrix sim-setup sim-moves sim-chaos ## the scenarios of the simulated internet, at CI's size
+
+sim-matrix: ## every pair of network kinds: direct or relayed, and how soon
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario matrix --seeds 1
+
+sim-setup: ## paper 003, table 2, rerun on its round-trip times
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario setup --seeds 1
+
+sim-moves: ## transfers while nodes move
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario moves --seeds $(MOVE_SEEDS)
+
+sim-chaos: ## everything random, ten virtual minutes a seed
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario chaos --seeds $(CHAOS_SEEDS)
+
+sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario moves --seeds 1000
+	$(CARGO) run --release --quiet -p ntm-sim -- --scenario chaos --seeds 5000
+
+scale: ## one coordinator with 10^3 to 10^6 registered nodes
+	$(CARGO) run --release --quiet -p ntm-direction --example scale
+
+bench: scale ## figures of the parts
+	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
+
+fuzz: tools ## every fuzz target, FUZZ_SECONDS each
+	@./packaging/run-fuzz $(FUZZ_SECONDS)

@@ -1,0 +1,121 @@
+//! Every pair of network kinds: the table of DESIGN 4.6, direct wherever a direct path exists, and how
+//! soon the first byte arrives.
+
+use std::time::Duration;
+
+use ntm_node::PathKind;
+use ntm_proto::time::Instant;
+
+use super::spot::Spot;
+use crate::net::Families;
+use crate::oracle;
+use crate::stream::Source;
+use crate::world::{Family, Who, World};
+
+/// How long a pair may take to find its best path: punching and proving, with repeats.
+const SETTLE: Duration = Duration::from_secs(6);
+const TRANSFER: u64 = 20_000;
+
+/// What one pair came to.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    pub initiator: Spot,
+    pub responder: Spot,
+    /// Whether the oracle says that a direct path exists.
+    pub possible: bool,
+    pub direct: bool,
+    /// From the request for the name to the first virtual packet at the responder.
+    pub first_byte: Duration,
+    /// What nobody could beat: both ends directed at once, one round trip of handshake.
+    pub least: Duration,
+    /// The round trip of the path that `least` is reckoned with.
+    pub rtt: Duration,
+}
+
+impl Cell {
+    /// In round trips of the path.
+    pub fn in_round_trips(&self) -> (f64, f64) {
+        let rtt = self.rtt.as_secs_f64();
+        (self.first_byte.as_secs_f64() / rtt, self.least.as_secs_f64() / rtt)
+    }
+}
+
+/// Builds the pair's world, connects, and looks.
+pub fn run_cell(seed: u64, initiator: Spot, responder: Spot) -> Result<Cell, String> {
+    let mut world = World::new(seed);
+    let domain = world.add_domain("ntm.example");
+    let servers = world.net.add_site(Families::DUAL);
+    let relay = world.add_relay(domain, servers, Families::DUAL);
+    let director = world.add_director(domain, servers, Families::DUAL);
+    let places = [initiator.build(&mut world), responder.build(&mut world)];
+    let a = world.add_node(domain, "alpha");
+    let b = world.add_node(domain, "beta");
+    world.attach(a, 0, places[0], initiator.families(), 10);
+    world.attach(b, 0, places[1], responder.families(), 10);
+    if !world.run_while(Duration::from_secs(3), |world| !(world.is_registered(a) && world.is_registered(b))) {
+        return Err("a node did not register within 3 s".into());
+    }
+    // Relays are measured and NATs are known: what a node that has been up for a moment knows.
+    world.run_for(Duration::from_secs(2));
+
+    let hosts = [world.host_of(Who::Node(a)), world.host_of(Who::Node(b))];
+    let server_hosts = [world.host_of(Who::Director(director)), world.host_of(Who::Relay(relay))];
+    let to_director = |host| oracle::direct_rtt(&world.net, host, server_hosts[0]);
+    let (Some(da), Some(db)) = (to_director(hosts[0]), to_director(hosts[1])) else {
+        return Err("a node cannot reach the coordinator".into());
+    };
+    let verdict = oracle::direct_path_possible(&world.net, hosts[0], hosts[1]);
+    let relayed = oracle::relayed_rtt(&world.net, hosts[0], hosts[1], server_hosts[1]);
+    let rtt = verdict.best.map(|best| best.rtt).or(relayed).ok_or("neither a direct path nor a relay")?;
+
+    let asked = world.now();
+    world.connect(a, b);
+    let resolved =
+        world.run_while(Duration::from_secs(5), |world| !world.node(a).has_resolved());
+    if !resolved {
+        return Err("the name did not resolve within 5 s".into());
+    }
+    let end = world.now() + SETTLE;
+    let beat = world.beat(a, b, Family::V4, Duration::from_millis(500), end);
+    let transfer =
+        world.transfer(a, b, Family::V6, Source::bulk(seed, TRANSFER), Source::bulk(seed + 1, TRANSFER));
+    world.run_until(end);
+
+    transfer.verdict()?;
+    if !transfer.is_complete() {
+        return Err(format!("the transfer did not complete in {SETTLE:?}"));
+    }
+    let first: Instant = beat.received_there().first_at.ok_or("no datagram arrived")?;
+    let direct = |node: usize, peer: usize| {
+        let peer = world.node(peer).id();
+        let paths = world.node(node).engine().paths(&peer);
+        paths.first().is_some_and(|path| path.proven && matches!(path.kind, PathKind::Direct(_)))
+    };
+    let direct = (direct(a, b), direct(b, a));
+    if direct.0 != direct.1 {
+        return Err(format!("one end is direct and the other is not: {direct:?}"));
+    }
+    Ok(Cell {
+        initiator,
+        responder,
+        possible: verdict.possible,
+        direct: direct.0,
+        first_byte: first.since(asked),
+        least: (da + db) / 2 + rtt,
+        rtt,
+    })
+}
+
+/// Fails where a cell is not what the oracle and DESIGN 4.6 say.
+pub fn judge(cell: &Cell) -> Result<(), String> {
+    if cell.direct != cell.possible {
+        let says = if cell.possible { "possible" } else { "impossible" };
+        return Err(format!(
+            "{} → {}: a direct path is {says}, the pair is {}",
+            cell.initiator.name(),
+            cell.responder.name(),
+            if cell.direct { "direct" } else { "relayed" }
+        ));
+    }
+    Ok(())
+}
