@@ -20,3 +20,5 @@ pub mod oracle;
 pub mod rng;
 pub mod selftest;
 pub mod stream;
+pub mod scenarios;
+pub mod world;

@@ -15,7 +15,7 @@ pub use domain::Domain;
 pub use node::{NODE_PORT, SimNode};
 pub use server::{DIRECTOR_PORT, RELAY_PORT, SimDirector, SimRelay};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,6 +49,10 @@ pub struct World {
     timers: BTreeSet<(Instant, Who)>,
     scheduled: BTreeMap<Who, Instant>,
     flows: usize,
+    /// What an eavesdropper near the nodes has lately seen.
+    overheard: VecDeque<Vec<u8>>,
+    /// Bytes that hosts which are nobody's received and sent.
+    strangers: BTreeMap<HostId, (u64, u64)>,
 }
 
 impl World {
@@ -66,6 +70,8 @@ impl World {
             timers: BTreeSet::new(),
             scheduled: BTreeMap::new(),
             flows: 0,
+            overheard: VecDeque::new(),
+            strangers: BTreeMap::new(),
         }
     }
 
@@ -298,7 +304,10 @@ impl World {
     }
 
     fn deliver(&mut self, delivery: Delivery) {
-        let Some(&who) = self.hosts.get(&delivery.host) else { return };
+        let Some(&who) = self.hosts.get(&delivery.host) else {
+            self.strangers.entry(delivery.host).or_default().0 += delivery.payload.len() as u64;
+            return;
+        };
         let now = self.now;
         match who {
             Who::Node(at) => self.nodes[at].deliver(now, delivery),
@@ -321,7 +330,7 @@ impl World {
     fn settle(&mut self, who: Who) {
         let now = self.now;
         let next = match who {
-            Who::Node(at) => self.nodes[at].settle(now, &mut self.net),
+            Who::Node(at) => self.nodes[at].settle(now, &mut self.net, &mut self.overheard),
             Who::Director(at) => {
                 let next = self.directors[at].settle(now, &mut self.net);
                 self.answer_lookups(at);
@@ -359,6 +368,25 @@ impl World {
     /// The node's events, in order.
     pub fn events(&self, node: usize) -> &[(Instant, Event)] {
         self.nodes[node].events()
+    }
+
+    /// Bytes that a host without any role received and sent.
+    pub fn stranger_traffic(&self, host: HostId) -> (u64, u64) {
+        self.strangers.get(&host).copied().unwrap_or_default()
+    }
+
+    /// Some datagram a node sent lately.
+    pub fn overheard(&mut self) -> Option<Vec<u8>> {
+        let choices = self.overheard.len() as u64;
+        (choices > 0).then(|| self.overheard[self.dice.below(choices) as usize].clone())
+    }
+
+    /// A host without any role sends a datagram.
+    pub fn attack(&mut self, host: HostId, from: SocketAddr, to: SocketAddr, datagram: Vec<u8>) {
+        self.strangers.entry(host).or_default().1 += datagram.len() as u64;
+        let now = self.now;
+        // A family the attacker has no address of: the datagram goes nowhere.
+        let _ = self.net.send(now, host, 0, from, to, datagram);
     }
 
     pub fn is_registered(&self, node: usize) -> bool {

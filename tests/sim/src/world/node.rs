@@ -1,7 +1,7 @@
 //! A node in the world: the engine, its interfaces, and the applications on its virtual addresses.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -36,7 +36,14 @@ pub struct SimNode {
     apps: Vec<Rc<RefCell<dyn App>>>,
     /// Virtual packets the engine would not take.
     refused: u64,
+    /// Datagrams that left with the tail of a virtual packet readable in them.
+    leaks: u64,
 }
+
+/// Datagrams an eavesdropper remembers.
+const MAX_OVERHEARD: usize = 256;
+/// How much of a virtual packet's end is looked for in what leaves.
+const TAIL: usize = 24;
 
 impl SimNode {
     pub(crate) fn new(now: Instant, host: HostId, config: Config, seed: [u8; 32]) -> Self {
@@ -50,6 +57,7 @@ impl SimNode {
             events: Vec::new(),
             apps: Vec::new(),
             refused: 0,
+            leaks: 0,
         }
     }
 
@@ -85,6 +93,10 @@ impl SimNode {
     /// Whether some name this node asked for was resolved.
     pub fn has_resolved(&self) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, Event::Resolved { .. }))
+    }
+
+    pub fn leaks(&self) -> u64 {
+        self.leaks
     }
 
     pub fn refused(&self) -> u64 {
@@ -150,7 +162,13 @@ impl SimNode {
     }
 
     /// Lets applications and engine say all they have to say; tells when either wants to be woken.
-    pub(crate) fn settle(&mut self, now: Instant, net: &mut Network) -> Option<Instant> {
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        net: &mut Network,
+        overheard: &mut VecDeque<Vec<u8>>,
+    ) -> Option<Instant> {
+        let mut tail = None;
         loop {
             self.take_events(now);
             let mut said = false;
@@ -160,6 +178,7 @@ impl SimNode {
                     if self.engine.send(now, &packet).is_err() {
                         self.refused += 1;
                     }
+                    tail = packet.last_chunk::<TAIL>().copied().filter(|_| packet.len() > 4 * TAIL);
                 }
             }
             if !said {
@@ -167,6 +186,13 @@ impl SimNode {
             }
         }
         while let Some(transmit) = self.engine.poll_transmit() {
+            if let Some(tail) = tail {
+                self.leaks += u64::from(transmit.datagram.windows(TAIL).any(|window| window == tail));
+            }
+            if overheard.len() >= MAX_OVERHEARD {
+                overheard.pop_front();
+            }
+            overheard.push_back(transmit.datagram.clone());
             // An address that has just gone, a link that is down: the datagram is lost, as in a kernel.
             let _ =
                 net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
