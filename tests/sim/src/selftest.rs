@@ -129,7 +129,7 @@ fn build(network: &mut Network, dice: &mut Dice) -> [End; 2] {
     let from = Instant::from_millis(dice.below(2_000));
     network.add_outage(LinkRef::Access(hosts[0].0, 0), from, from + dice.duration_below(Duration::from_secs(3)));
     let virtual_address = |last: u8| SocketAddr::from(([198, 18, 0, last], 80));
-    let tcp = TcpConfig::new(Role::Client, virtual_address(1), virtual_address(2))
+    let tcp = TcpConfig::new(Role::Connect, virtual_address(1), virtual_address(2))
         .send(Source::bulk(dice.u64(), BYTES))
         .expect(Source::bulk(dice.u64(), BYTES))
         .seed(dice.u64());

@@ -74,7 +74,7 @@ pub fn run(
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => {
-            write!(io::stderr(), "{error}")?;
+            eprint!("{error}");
             return Ok(Exit::Usage);
         }
         Err(help) => {
@@ -89,7 +89,7 @@ pub fn run(
     for name in &arguments.scenario {
         let Some(scenario) = scenarios.iter().find(|scenario| scenario.name() == name) else {
             let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name()).collect();
-            writeln!(io::stderr(), "there is no scenario '{name}'; there are {}", names.join(", "))?;
+            eprintln!("there is no scenario '{name}'; there are {}", names.join(", "));
             return Ok(Exit::Usage);
         };
         chosen.push(*scenario);

@@ -29,10 +29,8 @@ pub const DEFAULT_BUFFER: usize = 256 * 1024;
 const TIMERS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Connects.
-    Client,
-    /// Listens.
-    Server,
+    Connect,
+    Listen,
 }
 
 /// Bytes to send.
@@ -120,8 +118,8 @@ impl TcpConfig {
     /// The other end of this one's connection.
     pub const fn mirrored(self) -> Self {
         let role = match self.role {
-            Role::Client => Role::Server,
-            Role::Server => Role::Client,
+            Role::Connect => Role::Listen,
+            Role::Listen => Role::Connect,
         };
         let Self { local, remote, send, expect, .. } = self;
         Self { role, local: remote, remote: local, send: expect, expect: send, seed: !self.seed, ..self }
@@ -380,10 +378,10 @@ impl TcpPeer {
         let (local, remote) = (self.config.local, self.config.remote);
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         let opened = match self.config.role {
-            Role::Client => socket
+            Role::Connect => socket
                 .connect(self.interface.context(), IpEndpoint::from(remote), IpListenEndpoint::from(local))
                 .map_err(|error| error.to_string()),
-            Role::Server => socket.listen(IpListenEndpoint::from(local)).map_err(|error| error.to_string()),
+            Role::Listen => socket.listen(IpListenEndpoint::from(local)).map_err(|error| error.to_string()),
         };
         self.progress.broken |= opened.is_err();
     }
