@@ -145,6 +145,11 @@ impl Peer {
         if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
             self.paths.at_mut(at).heard(received);
             self.send_over(now, ctx, at, &response);
+            // The way it came may be open in one direction only: the answer must get there before the data
+            // that will be sealed with what it agrees on, so it takes the ways the data will take.
+            for &other in self.paths.routes(now).places().iter().filter(|&&other| other != at) {
+                self.send_over(now, ctx, other, &response);
+            }
         }
         self.session_up(now, ctx);
         Ok(response)

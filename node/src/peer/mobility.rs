@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use ntm_proto::id::RelayId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, InterfaceNotice, PathChallenge, PathResponse};
 
@@ -12,6 +11,7 @@ use super::{Arrival, Peer};
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
 use crate::path::{FULL_DATAGRAM, Probe, Remote};
+use crate::relay::LinkId;
 use crate::stats::DropReason;
 
 /// How long probes go with a notice after the interfaces changed: a notice has no answer of its own.
@@ -27,15 +27,15 @@ impl Peer {
         for link in &mut self.links {
             link.rehome(now, interfaces);
         }
-        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.grant.relay)).collect();
+        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.id)).collect();
         self.paths.retain(|path| match path.remote {
-            Remote::Relayed(relay) => links.contains(&(path.local, relay)),
+            Remote::Relayed(link) => links.contains(&(path.local, link)),
             Remote::Direct(_) => true,
         });
-        for (local, relay) in links {
-            if let Some(at) = self.paths.add(now, local, Remote::Relayed(relay)) {
+        for (local, link) in links {
+            if let Some(at) = self.paths.add(now, local, Remote::Relayed(link)) {
                 // A relay that was dead a moment ago is not the one to hope for.
-                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&relay));
+                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&link));
             }
         }
         for &local in &change.come {
@@ -81,9 +81,9 @@ impl Peer {
         }
     }
 
-    fn failed_relays(&self) -> Vec<RelayId> {
+    fn failed_relays(&self) -> Vec<LinkId> {
         let failed = self.paths.iter().filter(|path| !path.rank().is_usable());
-        failed.filter_map(|path| if let Remote::Relayed(relay) = path.remote { Some(relay) } else { None }).collect()
+        failed.filter_map(|path| if let Remote::Relayed(link) = path.remote { Some(link) } else { None }).collect()
     }
 
     /// Remote addresses in the order in which they are worth trying from elsewhere: the active one, then
@@ -150,8 +150,8 @@ impl Peer {
             if path.is_proven() {
                 continue;
             }
-            if let Remote::Relayed(relay) = path.remote
-                && let Some(link) = self.links.iter_mut().find(|link| link.grant.relay == relay)
+            if let Remote::Relayed(id) = path.remote
+                && let Some(link) = self.links.iter_mut().find(|link| link.id == id)
                 && link.index().is_some()
             {
                 link.forget_index(now);
@@ -185,7 +185,7 @@ impl Peer {
         self.paths.at_mut(at).remote_interface = named;
         let observed = match arrival.remote {
             Remote::Direct(from) => from,
-            Remote::Relayed(relay) => match self.link(relay) {
+            Remote::Relayed(link) => match self.link(link) {
                 Some(link) => link.server,
                 None => return,
             },
@@ -238,6 +238,7 @@ impl Peer {
         self.update_costs(interfaces);
         self.rechoose(now, ctx);
         if answered.newly_proven {
+            self.drop_older_links();
             if self.paths.is_active(at) {
                 self.lost_reported = false;
             }

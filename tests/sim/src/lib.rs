@@ -18,7 +18,7 @@ mod hash;
 pub mod net;
 pub mod oracle;
 pub mod rng;
+pub mod scenarios;
 pub mod selftest;
 pub mod stream;
-pub mod scenarios;
 pub mod world;

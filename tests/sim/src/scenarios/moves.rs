@@ -43,8 +43,7 @@ pub enum Incident {
 }
 
 impl Incident {
-    pub const ALL: [Self; 5] =
-        [Self::Roam, Self::BothAtOnce, Self::DirectorDead, Self::RelayDead, Self::Notice];
+    pub const ALL: [Self; 5] = [Self::Roam, Self::BothAtOnce, Self::DirectorDead, Self::RelayDead, Self::Notice];
 
     pub const fn name(self) -> &'static str {
         match self {

@@ -102,8 +102,7 @@ impl World {
     pub fn beat(&mut self, here: usize, there: usize, family: Family, interval: Duration, stop: Instant) -> Beat {
         let (local, remote) = self.flow_addresses(here, there, family);
         let flow = self.dice.u64();
-        let config =
-            CbrConfig::voice(local, remote, flow).interval(Some(interval)).between(self.now(), stop);
+        let config = CbrConfig::voice(local, remote, flow).interval(Some(interval)).between(self.now(), stop);
         let beat = Beat {
             here: Rc::new(RefCell::new(Cbr::new(config))),
             there: Rc::new(RefCell::new(Cbr::new(config.mirrored()))),

@@ -144,8 +144,7 @@ impl SimNode {
     }
 
     pub(crate) fn deliver(&mut self, now: Instant, mut delivery: Delivery) {
-        let Some(received) =
-            self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
+        let Some(received) = self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
         else {
             return;
         };
@@ -194,8 +193,7 @@ impl SimNode {
             }
             overheard.push_back(transmit.datagram.clone());
             // An address that has just gone, a link that is down: the datagram is lost, as in a kernel.
-            let _ =
-                net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
+            let _ = net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
         }
         let engine = self.engine.poll_timeout().map(|(at, _)| at);
         let apps = self.apps.iter().filter_map(|app| app.borrow_mut().poll_timeout(now));
