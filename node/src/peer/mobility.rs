@@ -121,15 +121,14 @@ impl Peer {
 
     /// Sends the probes that are due and drops those nobody answered.
     pub(crate) fn run_probes(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
+        if self.session.sealing(now).is_none() {
+            return;
+        }
         let mut changed = false;
-        let sealed = self.session.sealing(now).is_some();
         let busy = self.is_busy(now);
         let notice = self.notice_until.is_some_and(|until| now < until);
         for at in 0..self.paths.len() {
             changed |= self.paths.at_mut(at).expire(now);
-            if !sealed {
-                continue;
-            }
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {

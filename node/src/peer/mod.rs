@@ -350,7 +350,9 @@ impl Peer {
         if self.is_dormant(now) {
             return next;
         }
-        next = self.paths.iter().map(crate::path::Path::next_timeout).fold(next, Instant::min);
+        if self.session.sealing(now).is_some() {
+            next = self.paths.iter().map(crate::path::Path::next_timeout).fold(next, Instant::min);
+        }
         next = self.links.iter().map(RelayLink::next_timeout).fold(next, Instant::min);
         if self.stranded_since.is_some() {
             next = next.min(self.next_recovery);

@@ -80,6 +80,18 @@ impl SealingKey {
         Self { key: provider.aead(suite, key), suite, remote, counter: AtomicU64::new(0) }
     }
 
+    /// A key that has sealed `sealed` datagrams already: for an owner of so many sessions that it keeps
+    /// raw keys and counters, and must count on by itself.
+    pub fn resume(
+        provider: &'static dyn Provider,
+        suite: Suite,
+        key: &Secret,
+        remote: SessionIndex,
+        sealed: u64,
+    ) -> Self {
+        Self { counter: AtomicU64::new(sealed), ..Self::new(provider, suite, key, remote) }
+    }
+
     /// Seals in place what stands between [`DATA_HEADER`] bytes of room before and [`TAG`] bytes of room
     /// behind, and writes the header. Gives the counter used.
     ///

@@ -16,3 +16,5 @@ pub mod net;
 pub mod oracle;
 pub mod rng;
 pub mod stream;
+pub mod scenarios;
+pub mod world;

@@ -43,6 +43,12 @@ fn run(peers: &mut [TcpPeer; 2], start: Instant, end: Instant, fate: Fate<'_>) -
                 }
             }
         }
+        for peer in &mut *peers {
+            assert!(
+                peer.poll_timeout(now).is_none_or(|at| at > now),
+                "it has nothing to say and wants to be asked again"
+            );
+        }
         if peers.iter().all(TcpPeer::is_complete) {
             return now;
         }
@@ -70,7 +76,7 @@ fn ends() -> Instant {
 #[test]
 fn bytes_flow_both_ways_over_ipv4_and_ipv6_and_both_ends_close() {
     for (local, remote) in [v4(), v6()] {
-        let config = TcpConfig::new(Role::Connect, local, remote)
+        let config = TcpConfig::new(Role::Client, local, remote)
             .send(Source::bulk(1, 3_000_000))
             .expect(Source::bulk(2, 1_000_001));
         let mut peers = pair(config);
@@ -90,7 +96,7 @@ fn loss_duplication_and_reordering_do_not_reach_the_application() {
     for seed in 0..20 {
         let mut dice = Dice::new(seed);
         let (local, remote) = v4();
-        let config = TcpConfig::new(Role::Connect, local, remote)
+        let config = TcpConfig::new(Role::Client, local, remote)
             .send(Source::bulk(seed, 300_000))
             .expect(Source::bulk(!seed, 300_000))
             .seed(seed);
@@ -109,7 +115,7 @@ fn loss_duplication_and_reordering_do_not_reach_the_application() {
 #[test]
 fn a_network_that_changes_bytes_is_found_out_at_the_offset() {
     let (local, remote) = v4();
-    let mut peers = pair(TcpConfig::new(Role::Connect, local, remote).send(Source::bulk(1, 100_000)));
+    let mut peers = pair(TcpConfig::new(Role::Client, local, remote).send(Source::bulk(1, 100_000)));
     run(&mut peers, Instant::ZERO, ends(), &mut |_, side, packet| {
         if side == 0 && packet.len() == VIRTUAL_MTU {
             let last = packet.len() - 1;
@@ -127,7 +133,7 @@ fn a_network_that_changes_bytes_is_found_out_at_the_offset() {
 #[test]
 fn an_end_that_sends_too_little_is_a_broken_connection() {
     let (local, remote) = v4();
-    let client = TcpConfig::new(Role::Connect, local, remote).send(Source::bulk(1, 1_000));
+    let client = TcpConfig::new(Role::Client, local, remote).send(Source::bulk(1, 1_000));
     let mut server = client.mirrored();
     server.expect = Source::bulk(1, 1_001);
     let mut peers = [TcpPeer::new(client), TcpPeer::new(server)];
@@ -139,7 +145,7 @@ fn an_end_that_sends_too_little_is_a_broken_connection() {
 fn a_steady_source_keeps_its_rate_and_its_stalls_are_those_of_the_network() {
     let (local, remote) = v4();
     let steady = Source::steady(1, 100_000, 1_000);
-    let mut peers = pair(TcpConfig::new(Role::Connect, local, remote).send(steady).expect(steady));
+    let mut peers = pair(TcpConfig::new(Role::Client, local, remote).send(steady).expect(steady));
     let seconds = |seconds: u64| Instant::from_millis(seconds * 1_000);
     let now = run(&mut peers, Instant::ZERO, seconds(10), &mut |_, _, _| vec![LATENCY]);
     for peer in &peers {
@@ -156,9 +162,22 @@ fn a_steady_source_keeps_its_rate_and_its_stalls_are_those_of_the_network() {
 }
 
 #[test]
+fn a_steady_source_waits_while_the_network_takes_nothing() {
+    let (local, remote) = v4();
+    let config = TcpConfig::new(Role::Client, local, remote).send(Source::steady(1, 100_000, 512)).buffer(65_536);
+    let mut peers = pair(config);
+    let now = run(&mut peers, Instant::ZERO, Instant::from_millis(1_000), &mut |_, _, _| vec![LATENCY]);
+    let now = run(&mut peers, now, Instant::from_millis(30_000), &mut |_, _, _| vec![]);
+    let now = run(&mut peers, now, Instant::from_millis(40_000), &mut |_, _, _| vec![LATENCY]);
+    assert!(peers[1].progress().received > 3_900_000, "it has caught up: {:?}", peers[1].progress());
+    assert!(peers[1].longest_stall(now) > Duration::from_secs(29));
+    assert_eq!(peers[1].verdict(), Ok(()));
+}
+
+#[test]
 fn after_a_path_change_everything_lost_is_sent_again_at_once() {
     let (local, remote) = v6();
-    let mut peers = pair(TcpConfig::new(Role::Connect, local, remote).send(Source::bulk(1, u64::MAX)));
+    let mut peers = pair(TcpConfig::new(Role::Client, local, remote).send(Source::bulk(1, u64::MAX)));
     let cut = Instant::from_millis(1_000);
     let mended = Instant::from_millis(1_500);
     let now = run(&mut peers, Instant::ZERO, cut, &mut |_, _, _| vec![LATENCY]);
@@ -176,7 +195,7 @@ fn after_a_path_change_everything_lost_is_sent_again_at_once() {
 fn a_connection_request_lost_in_a_path_change_is_repeated_at_once() {
     let (local, remote) = v4();
     let mut peers =
-        pair(TcpConfig::new(Role::Connect, local, remote).send(Source::bulk(1, 10)).expect(Source::bulk(2, 10)));
+        pair(TcpConfig::new(Role::Client, local, remote).send(Source::bulk(1, 10)).expect(Source::bulk(2, 10)));
     let mended = Instant::from_millis(100);
     let now = run(&mut peers, Instant::ZERO, mended, &mut |_, _, _| vec![]);
     peers[0].path_changed(now);
@@ -189,7 +208,7 @@ fn the_same_seed_makes_the_same_packets() {
     let record = || {
         let (local, remote) = v4();
         let mut dice = Dice::new(3);
-        let mut peers = pair(TcpConfig::new(Role::Connect, local, remote).send(Source::bulk(1, 50_000)));
+        let mut peers = pair(TcpConfig::new(Role::Client, local, remote).send(Source::bulk(1, 50_000)));
         let mut packets = Vec::new();
         run(&mut peers, Instant::ZERO, ends(), &mut |now, side, packet| {
             packets.push((now, side, packet.clone()));

@@ -1,0 +1,530 @@
+//! Directions: two nodes are told, at once, how to reach each other.
+//!
+//! ```text
+//!  initiator          DC                            responder
+//!     │ direction       │                                │
+//!     │ request         │                                │
+//!     ├────────────────▶│ plan, relays, key              │
+//!     │ route direction │ route direction                │
+//!     │◀────────────────┼───────────────────────────────▶│      repeated until acknowledged
+//!     │ ack             │                            ack │
+//!     ├────────────────▶│◀───────────────────────────────┤
+//! ```
+//!
+//! The one who asks first for a communication is its initiator for as long as it is remembered, also when
+//! the other one asks later, after a move: a relay knows the two ends of a communication by their sides.
+
+use ntm_proto::crypto::Secret;
+use ntm_proto::id::{NodeId, PathId, RelayId, TransactionId};
+use ntm_proto::session::relay_token::TokenBody;
+use ntm_proto::time::Instant;
+use ntm_proto::wire::message::{
+    DirectionRequest, Envelope, ErrorCode, ErrorMessage, Message, NodeDescription, RelayGrant, RouteDirection, Side,
+    Target,
+};
+
+use crate::coordinator::{Arrival, Coordinator, Event};
+use crate::delivery::{Delivery, Due, Receiver};
+use crate::limits::{
+    DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MISSED_KEEP_ALIVES, WAKE_WITHIN,
+};
+use crate::paths::{Asker, End, Stage, Waiting, index, other};
+use crate::plan::plan;
+use crate::registration::Sender;
+use crate::registry::State;
+use crate::relays::{Relay, choose};
+use crate::sending::signal;
+use crate::slab::NONE;
+
+/// Who a target is.
+enum Resolved {
+    Own(u32),
+    Foreign,
+    Nobody,
+}
+
+/// What can be done about a node now.
+enum Reach {
+    Awake,
+    /// It can be woken by this token.
+    Asleep(Vec<u8>),
+    Gone,
+}
+
+impl Coordinator {
+    pub(crate) fn handle_direction_request(
+        &mut self,
+        at: &Arrival,
+        sender: &Sender,
+        transaction: TransactionId,
+        request: &DirectionRequest,
+    ) {
+        self.stats.directions_asked += 1;
+        let refusal = self.ask(at, sender.node, transaction, request).err();
+        if let Some((code, text)) = refusal {
+            self.stats.directions_refused += 1;
+            let refusal = ErrorMessage::new(code, text, Some(request.path_id));
+            self.answer_error(at, Some(sender.node), sender.link, transaction, refusal);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        at: &Arrival,
+        asker: u32,
+        transaction: TransactionId,
+        request: &DirectionRequest,
+    ) -> Result<(), (ErrorCode, &'static str)> {
+        let node = self.registry.get_mut(asker).ok_or((ErrorCode::NotRegistered, "register first"))?;
+        if !node.directions.permits(at.now, DIRECTION_INTERVAL, DIRECTION_BURST) {
+            self.stats.dropped.rate_limited += 1;
+            return Err((ErrorCode::Busy, "too many directions"));
+        }
+        let (me, sequence) = (node.id, node.sequence);
+        let known = self.paths.find(request.path_id);
+        let resolved = self.resolve(&request.target);
+        if let (Some(path), Resolved::Own(target)) = (known, &resolved) {
+            self.check_peer(path, &me, *target)?;
+        }
+        if let Some(path) = known
+            && self.repeat_direction(at, path, &me, sequence, asker, transaction)?
+        {
+            return Ok(());
+        }
+        let row = match (known, resolved) {
+            (_, Resolved::Own(target)) if target == asker => {
+                return Err((ErrorCode::BadMessage, "this is the asking node itself"));
+            }
+            (Some(path), Resolved::Own(_)) => path,
+            (None, Resolved::Own(target)) => {
+                let target = self.registry.get(target).ok_or((ErrorCode::NoSuchNode, "no such node"))?.id;
+                self.remember(at.now, request.path_id, [End::Own(me), End::Own(target)])?
+            }
+            (Some(path), _) if self.foreign_peer(path, &me).is_some() => path,
+            (_, Resolved::Nobody) => return Err((ErrorCode::NoSuchNode, "no such node")),
+            (_, Resolved::Foreign) => return Err((ErrorCode::DomainUnreachable, "no other domain is known")),
+        };
+        if let Some(path) = self.paths.get_mut(row) {
+            path.asked = at.now;
+            path.asked_by = path.side_of(&me).unwrap_or(Side::Initiator);
+            path.asked_sequence = sequence;
+        }
+        self.proceed(at.now, row, Asker::Node(me), transaction, request.target.clone())
+    }
+
+    /// Takes a communication as far as it goes now: the route directions are sent, or it waits.
+    pub(crate) fn proceed(
+        &mut self,
+        now: Instant,
+        row: u32,
+        asker: Asker,
+        transaction: TransactionId,
+        target: Target,
+    ) -> Result<(), (ErrorCode, &'static str)> {
+        let path = self.paths.get(row).ok_or((ErrorCode::Busy, "too many communications"))?;
+        let End::Own(peer) = path.end(other(path.asked_by)).clone() else {
+            return Err((ErrorCode::DomainUnreachable, "no other domain is known"));
+        };
+        let node = self.registry.by_id(&peer).ok_or((ErrorCode::NoSuchNode, "no such node"))?;
+        match self.reach(now, node)? {
+            Reach::Awake => self.route(now, row, transaction),
+            Reach::Gone => Err((ErrorCode::NodeOffline, "the node is not registered now")),
+            Reach::Asleep(token) => {
+                let path_id = path.id;
+                let wake = self.held.hold(now, peer, row).ok_or((ErrorCode::Busy, "too many wait for this node"))?;
+                let stage = Stage::Waking(peer);
+                self.paths.wait(row, Waiting { until: now + WAKE_WITHIN, asker, transaction, target, stage });
+                if wake {
+                    self.stats.wakes += 1;
+                    self.event(Event::Wake { token, node: peer, path_id });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A node was heard from: what waited for it goes on.
+    pub(crate) fn handle_node_awake(&mut self, now: Instant, row: u32) {
+        if self.held.len() == 0 {
+            return;
+        }
+        let Some(id) = self.registry.get(row).map(|node| node.id) else { return };
+        for path in self.held.take(&id) {
+            let Some(waiting) = self.paths.settle(path) else { continue };
+            let Waiting { asker, transaction, target, .. } = *waiting;
+            if let Err((code, text)) = self.proceed(now, path, asker.clone(), transaction, target) {
+                self.fail(now, path, &asker, transaction, code, text);
+            }
+        }
+    }
+
+    pub(crate) fn handle_waiting_due(&mut self, now: Instant) {
+        while let Some(row) = self.paths.next_overdue(now) {
+            let Some(waiting) = self.paths.settle(row) else { return };
+            let Waiting { asker, transaction, stage, .. } = *waiting;
+            let (code, text) = match stage {
+                Stage::Waking(node) => {
+                    self.held.release(&node, row);
+                    (ErrorCode::NodeOffline, "the node did not wake")
+                }
+                Stage::Reaching | Stage::Asked { .. } => (ErrorCode::DomainUnreachable, "the other domain is silent"),
+            };
+            self.fail(now, row, &asker, transaction, code, text);
+        }
+        while let Some(row) = self.paths.next_to_forget(now) {
+            self.forget_path(row);
+        }
+    }
+
+    pub(crate) fn handle_route_direction_ack(&mut self, at: &Arrival, node: u32, transaction: TransactionId) {
+        let Some(delivery) = self.deliveries.acknowledge(Receiver::Node(node), transaction) else {
+            self.stats.dropped.unexpected_answer += 1;
+            return;
+        };
+        if delivery.proves && delivery.sent_to == Some(at.from) {
+            self.prove(node, at.from);
+        }
+        self.ended(&delivery);
+    }
+
+    pub(crate) fn handle_deliveries_due(&mut self, now: Instant) {
+        while let Some(due) = self.deliveries.pop_due(now) {
+            match due {
+                Due::Again(row) => {
+                    self.stats.retransmissions += 1;
+                    self.send_delivery(now, row);
+                }
+                Due::GivenUp(delivery) => {
+                    self.stats.directions_unacknowledged += 1;
+                    self.ended(&delivery);
+                    self.handle_unacknowledged(now, &delivery);
+                }
+            }
+        }
+    }
+
+    /// The node's address has proven itself: what was held back for want of that goes out.
+    pub(crate) fn send_withheld(&mut self, now: Instant, node: u32) {
+        for row in self.deliveries.unsent(Receiver::Node(node)) {
+            self.send_delivery(now, row);
+        }
+    }
+
+    /// The relays that may be offered now.
+    pub(crate) fn usable_relays(&self, _now: Instant) -> impl Iterator<Item = Relay<'_>> {
+        self.config.relays.iter().filter(|(_, relay)| !relay.addresses.is_empty()).map(|(&id, relay)| Relay {
+            relay: id,
+            addresses: &relay.addresses,
+            load: 0,
+            reporting: false,
+        })
+    }
+
+    /// Ends everything a revoked node takes part in.
+    pub(crate) fn revoke_paths(&mut self, _now: Instant, node: &NodeId) {
+        let rows: Vec<u32> =
+            self.paths.iter().filter(|(_, path)| path.side_of(node).is_some()).map(|(row, _)| row).collect();
+        for row in rows {
+            self.forget_path(row);
+        }
+    }
+
+    /// The same request once more: gives the same answer. False where it is a new request.
+    fn repeat_direction(
+        &mut self,
+        at: &Arrival,
+        row: u32,
+        me: &NodeId,
+        sequence: u64,
+        asker: u32,
+        transaction: TransactionId,
+    ) -> Result<bool, (ErrorCode, &'static str)> {
+        let Some(path) = self.paths.get(row) else { return Ok(false) };
+        let side = path.side_of(me).ok_or((ErrorCode::Forbidden, "another pair of nodes has this path id"))?;
+        let recent = at.now.since(path.asked) < DUPLICATE_WITHIN;
+        if !recent || path.asked_by != side || path.asked_sequence != sequence {
+            return Ok(false);
+        }
+        self.stats.directions_repeated += 1;
+        let outstanding = path.deliveries[index(side)];
+        if path.waiting.is_some() {
+            return Ok(true);
+        }
+        if self.deliveries.get(outstanding).is_some_and(|one| one.transaction == transaction) {
+            self.send_delivery(at.now, outstanding);
+            return Ok(true);
+        }
+        // Acknowledged already, or asked under another transaction: the same again for the asker alone.
+        let Some((own, peer)) = self.describe_ends(row, side) else { return Ok(false) };
+        let grants = self.grants(at.now, row, side);
+        self.direct(at.now, row, side, asker, Some(transaction), &own, peer, grants)?;
+        Ok(true)
+    }
+
+    fn resolve(&self, target: &Target) -> Resolved {
+        let own = match target {
+            Target::Name(name) if !name.is_within(&self.config.domain) => return Resolved::Foreign,
+            Target::Name(name) => self.registry.by_name(name),
+            Target::Node(id) => self.registry.by_id(id),
+            Target::Virtual4(address) => self.registry.by_virtual4(*address),
+            Target::Virtual6(address) => self.registry.by_virtual6(*address),
+        };
+        let known = own.filter(|&row| self.registry.get(row).is_some_and(|node| node.state != State::Tentative));
+        known.map_or(Resolved::Nobody, Resolved::Own)
+    }
+
+    fn reach(&self, now: Instant, row: u32) -> Result<Reach, (ErrorCode, &'static str)> {
+        let node = self.registry.get(row).ok_or((ErrorCode::NoSuchNode, "no such node"))?;
+        if node.state == State::Revoked {
+            return Err((ErrorCode::Revoked, "the node was revoked"));
+        }
+        let online = node.is_online(now) && self.links.is_fresh(now, node.link);
+        let silent = now.since(node.heard) >= self.config.keep_alive * MISSED_KEEP_ALIVES;
+        Ok(match &node.wake_token {
+            _ if online && !silent => Reach::Awake,
+            Some(token) => Reach::Asleep(token.to_vec()),
+            None if online => Reach::Awake,
+            None => Reach::Gone,
+        })
+    }
+
+    /// Refuses a path id that is in use with another peer.
+    fn check_peer(&self, row: u32, me: &NodeId, target: u32) -> Result<(), (ErrorCode, &'static str)> {
+        let target = self.registry.get(target).map(|node| node.id);
+        let same = self.paths.get(row).is_some_and(|path| {
+            path.side_of(me).is_some_and(|side| target.is_some_and(|target| path.end(other(side)).is_node(&target)))
+        });
+        if same { Ok(()) } else { Err((ErrorCode::Forbidden, "another pair of nodes has this path id")) }
+    }
+
+    fn foreign_peer(&self, row: u32, me: &NodeId) -> Option<&End> {
+        let path = self.paths.get(row)?;
+        let end = path.end(other(path.side_of(me)?));
+        matches!(end, End::Foreign { .. }).then_some(end)
+    }
+
+    /// A row for a new communication, with a fresh key.
+    pub(crate) fn remember(
+        &mut self,
+        now: Instant,
+        id: PathId,
+        ends: [End; 2],
+    ) -> Result<u32, (ErrorCode, &'static str)> {
+        if let Some(old) = self.paths.next_to_forget(now) {
+            self.stats.evicted += 1;
+            self.forget_path(old);
+        }
+        let psk = Secret::new(self.rng.array());
+        self.paths.insert(now, id, psk, ends, Side::Initiator).ok_or((ErrorCode::Busy, "too many communications"))
+    }
+
+    /// Directs both ends, which are both of this domain.
+    fn route(&mut self, now: Instant, row: u32, transaction: TransactionId) -> Result<(), (ErrorCode, &'static str)> {
+        let busy = (ErrorCode::Busy, "too many directions");
+        let (initiator, responder) = self.describe_ends(row, Side::Initiator).ok_or(busy)?;
+        let relays = choose(&initiator, Some(&responder), self.usable_relays(now));
+        let path = self.paths.get_mut(row).ok_or(busy)?;
+        path.relays = relays;
+        let (asked_by, ends) = (path.asked_by, path.ends.clone());
+        let [grants_initiator, grants_responder] = self.grant_both(now, row);
+        let rows = ends.map(|end| match end {
+            End::Own(id) => self.registry.by_id(&id),
+            End::Foreign { .. } => None,
+        });
+        let [Some(first), Some(second)] = rows else { return Err(busy) };
+        let asked = |side: Side| (side == asked_by).then_some(transaction);
+        let peer = responder.clone();
+        self.direct(now, row, Side::Initiator, first, asked(Side::Initiator), &initiator, peer, grants_initiator)?;
+        self.direct(
+            now,
+            row,
+            Side::Responder,
+            second,
+            asked(Side::Responder),
+            &responder,
+            initiator,
+            grants_responder,
+        )?;
+        Ok(())
+    }
+
+    /// Sends one end its route direction, in place of one that is on its way for the same communication.
+    #[expect(clippy::too_many_arguments, reason = "each is of another type; they are what a direction is made of")]
+    pub(crate) fn direct(
+        &mut self,
+        now: Instant,
+        row: u32,
+        side: Side,
+        node: u32,
+        transaction: Option<TransactionId>,
+        own: &NodeDescription,
+        peer: NodeDescription,
+        grants: Vec<RelayGrant>,
+    ) -> Result<(), (ErrorCode, &'static str)> {
+        let busy = (ErrorCode::Busy, "too many directions");
+        let path = self.paths.get_mut(row).ok_or(busy)?;
+        let (path_id, psk) = (path.id, path.psk.clone());
+        let before = core::mem::replace(&mut path.deliveries[index(side)], NONE);
+        if let Some(before) = self.deliveries.remove(before) {
+            self.ended(&before);
+        }
+        let pairs = match side {
+            Side::Initiator => plan(own, &peer, side),
+            Side::Responder => plan(&peer, own, side),
+        };
+        let receiver = Receiver::Node(node);
+        let full = self.deliveries.is_full()
+            || self.registry.get(node).is_none_or(|node| node.deliveries >= MAX_DELIVERIES_PER_NODE);
+        if full {
+            return Err(busy);
+        }
+        let asked = transaction.filter(|&asked| !self.deliveries.is_outstanding(receiver, asked));
+        let proves = asked.is_none();
+        let transaction = match asked {
+            Some(asked) => asked,
+            None => self.fresh_transaction_for(receiver),
+        };
+        let message = Message::RouteDirection(Box::new(RouteDirection { path_id, side, psk, peer, pairs, grants }));
+        let plaintext = signal(&Envelope { transaction, message });
+        let delivery = self.deliveries.insert(now, receiver, transaction, plaintext, row, proves).ok_or(busy)?;
+        if let Some(node) = self.registry.get_mut(node) {
+            node.deliveries += 1;
+        }
+        if let Some(path) = self.paths.get_mut(row) {
+            path.deliveries[index(side)] = delivery;
+        }
+        self.stats.directions_given += 1;
+        self.send_delivery(now, delivery);
+        Ok(())
+    }
+
+    /// The two ends as this domain knows them, the one on `side` first.
+    fn describe_ends(&self, row: u32, side: Side) -> Option<(NodeDescription, NodeDescription)> {
+        let path = self.paths.get(row)?;
+        let describe = |side: Side| match path.end(side) {
+            End::Own(id) => self.registry.describe(self.registry.by_id(id)?),
+            End::Foreign { .. } => None,
+        };
+        Some((describe(side)?, describe(other(side))?))
+    }
+
+    /// Grants for one end on the relays the communication was given.
+    fn grants(&mut self, now: Instant, row: u32, side: Side) -> Vec<RelayGrant> {
+        let both = self.grant_both(now, row);
+        let [initiator, responder] = both;
+        match side {
+            Side::Initiator => initiator,
+            Side::Responder => responder,
+        }
+    }
+
+    /// Grants for both ends: one token a relay, a bind key a side.
+    pub(crate) fn grant_both(&mut self, now: Instant, row: u32) -> [Vec<RelayGrant>; 2] {
+        let Some(path) = self.paths.get(row) else { return Default::default() };
+        let path_id = path.id;
+        let relays: Vec<RelayId> = path.relays.clone();
+        let mut grants: [Vec<RelayGrant>; 2] = Default::default();
+        for relay in relays {
+            let serial = self.rng.u64();
+            let Some(config) = self.config.relays.get(&relay) else { continue };
+            let addresses: Vec<_> = self
+                .usable_relays(now)
+                .find(|one| one.relay == relay)
+                .map_or_else(Vec::new, |one| one.addresses.to_vec());
+            let expires = self.config.wall.unix(now) + self.config.grant_lifetime;
+            let token = config.grant.mint(&TokenBody { path_id, expires, rate: self.config.grant_rate, serial });
+            for side in [Side::Initiator, Side::Responder] {
+                let bind_key = config.grant.bind_key(&token, side);
+                let (addresses, token) = (addresses.clone(), token.clone());
+                grants[index(side)].push(RelayGrant { relay, addresses, side, token, bind_key });
+            }
+        }
+        grants
+    }
+
+    fn send_delivery(&mut self, now: Instant, row: u32) {
+        let Some(delivery) = self.deliveries.get_mut(row) else { return };
+        let (receiver, attempt) = (delivery.receiver, delivery.tries - 1);
+        let plaintext = core::mem::take(&mut delivery.plaintext);
+        let sent_to = match receiver {
+            Receiver::Node(node) => self.push_frame(now, node, &plaintext, attempt),
+            Receiver::Peer(_) => None,
+        };
+        if let Some(delivery) = self.deliveries.get_mut(row) {
+            delivery.plaintext = plaintext;
+            delivery.sent_to = sent_to.or(delivery.sent_to);
+        }
+    }
+
+    /// A delivery is over, one way or another.
+    fn ended(&mut self, delivery: &Delivery) {
+        if let Receiver::Node(node) = delivery.receiver
+            && let Some(node) = self.registry.get_mut(node)
+        {
+            node.deliveries = node.deliveries.saturating_sub(1);
+        }
+    }
+
+    /// A node that was to be reached does not answer: whoever asked for it is told.
+    fn handle_unacknowledged(&mut self, now: Instant, delivery: &Delivery) {
+        let Receiver::Node(node) = delivery.receiver else { return };
+        let Some(silent) = self.registry.get(node).map(|node| node.id) else { return };
+        let Some(path) = self.paths.get(delivery.path) else { return };
+        let asker = path.end(path.asked_by).clone();
+        match asker {
+            End::Own(id) if id != silent => {
+                let transaction = self.fresh_transaction();
+                self.fail(
+                    now,
+                    delivery.path,
+                    &Asker::Node(id),
+                    transaction,
+                    ErrorCode::NodeOffline,
+                    "the node does not answer",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells whoever asked that there is no direction.
+    pub(crate) fn fail(
+        &mut self,
+        now: Instant,
+        row: u32,
+        asker: &Asker,
+        transaction: TransactionId,
+        code: ErrorCode,
+        text: &str,
+    ) {
+        self.stats.directions_refused += 1;
+        let path_id = self.paths.get(row).map(|path| path.id);
+        let failed = ErrorMessage::new(code, text, path_id);
+        match asker {
+            Asker::Node(id) => {
+                if let Some(node) = self.registry.by_id(id) {
+                    self.push_error(now, node, transaction, failed);
+                }
+            }
+            Asker::Peer { .. } => {}
+        }
+    }
+
+    pub(crate) fn forget_path(&mut self, row: u32) {
+        let Some(path) = self.paths.remove(row) else { return };
+        for delivery in path.deliveries {
+            if let Some(delivery) = self.deliveries.remove(delivery) {
+                self.ended(&delivery);
+            }
+        }
+    }
+
+    fn fresh_transaction_for(&mut self, receiver: Receiver) -> TransactionId {
+        loop {
+            let transaction = self.fresh_transaction();
+            if !self.deliveries.is_outstanding(receiver, transaction) {
+                return transaction;
+            }
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! What the coordinator knows of each node, kept small: a domain has a million of them.
+//!
+//! ```text
+//!  NodeId's head ─┐
+//!  virtual IPv6 ──┼─▶ row ─▶ Node ─▶ interfaces (one allocation) ─▶ names and addresses (packed)
+//!  virtual IPv4 ──┤
+//!  FQDN ──────────┘
+//! ```
+//!
+//! The tables hold row numbers only and compare with the rows themselves. A node id is looked up by
+//! its first 64 bits, which are the lower half of its virtual IPv6 address too: two nodes that
+//! share them could not both have an address, so the second is refused.
+//!
+//! Invariant: every node stands in the id table and in the IPv4 table, and in the name table unless a
+//! newer record took its name; its row is armed in the wheel for the end of its present state.
+
+use core::hash::Hasher;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use std::hash::DefaultHasher;
+
+use hashbrown::HashTable;
+use ntm_proto::id::{DeviceName, Fqdn, InterfaceId, NodeId, RelayId};
+use ntm_proto::identity::NodeRecord;
+use ntm_proto::time::{Instant, UnixTime};
+use ntm_proto::wire::message::{Interface, NatMapping, NodeDescription, RelayRtt};
+
+use crate::lease::Wheel;
+use crate::rate::Rate;
+use crate::seen::Sightings;
+use crate::slab::{NONE, Slab};
+use crate::virtual_addresses::{IdHead, Pool4, id_head, id_head_of, virtual6};
+
+/// Where a node's registration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its handshake was answered; it has addresses and nothing else.
+    Tentative,
+    Online,
+    /// Its lease ended or it left; it keeps its addresses for a time.
+    Offline,
+    Revoked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    record: RecordRest,
+    pub(crate) fqdn: Fqdn,
+    pub(crate) sequence: u64,
+    pub(crate) interfaces: Box<[InterfaceState]>,
+    relay_rtts: Box<[(u32, u32)]>,
+    pub(crate) wake_token: Option<Box<[u8]>>,
+    /// When the present state ends.
+    pub(crate) until: Instant,
+    pub(crate) heard: Instant,
+    pub(crate) directions: Rate,
+    pub(crate) registrations: Rate,
+    pub(crate) virtual4: Ipv4Addr,
+    /// The row of its session, or [`NONE`].
+    pub(crate) link: u32,
+    /// The row of the session before it, or [`NONE`].
+    pub(crate) previous: u32,
+    /// When `previous` is dropped.
+    pub(crate) previous_until: Instant,
+    /// Messages on their way to it.
+    pub(crate) deliveries: u16,
+    pub(crate) state: State,
+    /// The interface it was last heard from, and in which family.
+    pub(crate) primary: Primary,
+    /// It has registered before, so the driver has been told of it.
+    pub(crate) announced: bool,
+}
+
+/// A node record less what stands elsewhere in the row.
+#[derive(Debug)]
+struct RecordRest {
+    identity: [u8; 32],
+    noise_key: [u8; 32],
+    signature: [u8; 64],
+    timestamp: UnixTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Primary {
+    pub(crate) slot: u8,
+    pub(crate) v4: bool,
+}
+
+/// One interface: what the node said, packed, and what was seen.
+#[derive(Debug)]
+pub(crate) struct InterfaceState {
+    pub(crate) id: InterfaceId,
+    pub(crate) cost: u8,
+    reported: NatMapping,
+    pub(crate) generation: u16,
+    pub(crate) seen: Sightings,
+    /// `length(1) name, count(1), addresses: family(1) ip(4|16) port(2)`.
+    described: Box<[u8]>,
+}
+
+/// Why a node was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Nodes,
+    Pool,
+    /// Another node has the same first 64 bits of its id.
+    Collision,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    nodes: Slab<Node>,
+    by_id: HashTable<u32>,
+    by_name: HashTable<u32>,
+    by_virtual4: HashTable<u32>,
+    pool: Pool4,
+    prefix6: Ipv6Addr,
+    domain: Fqdn,
+    keys: [u64; 2],
+    wheel: Wheel,
+    online: usize,
+}
+
+impl Registry {
+    pub(crate) fn new(
+        now: Instant,
+        domain: Fqdn,
+        prefix6: Ipv6Addr,
+        pool4: (Ipv4Addr, u8),
+        bound: usize,
+        keys: [u64; 2],
+    ) -> Self {
+        Self {
+            nodes: Slab::new(bound),
+            by_id: HashTable::new(),
+            by_name: HashTable::new(),
+            by_virtual4: HashTable::new(),
+            pool: Pool4::new(pool4.0, pool4.1),
+            prefix6,
+            domain,
+            keys,
+            wheel: Wheel::new(now),
+            online: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn online(&self) -> usize {
+        self.online
+    }
+
+    pub(crate) fn get(&self, row: u32) -> Option<&Node> {
+        self.nodes.get(row)
+    }
+
+    pub(crate) fn get_mut(&mut self, row: u32) -> Option<&mut Node> {
+        self.nodes.get_mut(row)
+    }
+
+    pub(crate) fn by_id(&self, id: &NodeId) -> Option<u32> {
+        self.by_head(&id_head(id)).filter(|&row| self.nodes.get(row).is_some_and(|node| node.id == *id))
+    }
+
+    pub(crate) fn by_name(&self, name: &Fqdn) -> Option<u32> {
+        let hash = self.hash_name(name);
+        self.by_name.find(hash, |&row| self.nodes.get(row).is_some_and(|node| node.fqdn == *name)).copied()
+    }
+
+    pub(crate) fn by_virtual4(&self, address: Ipv4Addr) -> Option<u32> {
+        let hash = self.hash_virtual4(address);
+        self.by_virtual4.find(hash, |&row| self.nodes.get(row).is_some_and(|node| node.virtual4 == address)).copied()
+    }
+
+    pub(crate) fn by_virtual6(&self, address: Ipv6Addr) -> Option<u32> {
+        self.by_head(&id_head_of(self.prefix6, address)?)
+    }
+
+    pub(crate) fn virtual6(&self, id: &NodeId) -> Ipv6Addr {
+        virtual6(self.prefix6, id)
+    }
+
+    /// Takes in a node that has no row yet, with addresses and nothing else.
+    pub(crate) fn insert(&mut self, record: &NodeRecord, until: Instant) -> Result<u32, Full> {
+        let id = record.node_id();
+        let head = id_head(&id);
+        // The all-zero interface identifier is the subnet's router anycast address (RFC 4291, 2.6.1).
+        if head == [0; 8] || self.by_head(&head).is_some() {
+            return Err(Full::Collision);
+        }
+        if self.nodes.is_full() {
+            return Err(Full::Nodes);
+        }
+        let virtual4 = self.pool.assign(&id).ok_or(Full::Pool)?;
+        let node = Node::new(id, record, virtual4, until);
+        let row = self.nodes.insert(node).map_err(|_| Full::Nodes)?;
+        self.index(row);
+        self.wheel.arm(row, until);
+        Ok(row)
+    }
+
+    /// Takes in a node that was known before a restart, with the address it had.
+    pub(crate) fn restore(&mut self, record: &NodeRecord, virtual4: Ipv4Addr, until: Instant) -> Result<u32, Full> {
+        if self.by_virtual4(virtual4).is_some() {
+            return Err(Full::Pool);
+        }
+        let row = self.insert(record, until)?;
+        if self.nodes.get(row).is_some_and(|node| node.virtual4 != virtual4) {
+            if !self.pool.reserve(virtual4) {
+                self.remove(row);
+                return Err(Full::Pool);
+            }
+            self.unindex_virtual4(row);
+            if let Some(node) = self.nodes.get_mut(row) {
+                self.pool.release(node.virtual4);
+                node.virtual4 = virtual4;
+            }
+            self.index_virtual4(row);
+        }
+        self.set_state(row, State::Offline, until);
+        Ok(row)
+    }
+
+    pub(crate) fn remove(&mut self, row: u32) -> Option<Node> {
+        let node = self.nodes.get(row)?;
+        let (id_hash, name_hash) = (self.hash_head(&id_head(&node.id)), self.hash_name(&node.fqdn));
+        if let Ok(entry) = self.by_id.find_entry(id_hash, |&other| other == row) {
+            entry.remove();
+        }
+        if let Ok(entry) = self.by_name.find_entry(name_hash, |&other| other == row) {
+            entry.remove();
+        }
+        self.unindex_virtual4(row);
+        self.wheel.disarm(row);
+        let node = self.nodes.remove(row)?;
+        self.pool.release(node.virtual4);
+        self.online -= usize::from(node.state == State::Online);
+        Some(node)
+    }
+
+    /// The one place where a node's state changes.
+    pub(crate) fn set_state(&mut self, row: u32, state: State, until: Instant) {
+        let Some(node) = self.nodes.get_mut(row) else { return };
+        self.online -= usize::from(node.state == State::Online);
+        self.online += usize::from(state == State::Online);
+        node.state = state;
+        node.until = until;
+        self.wheel.arm(row, until);
+    }
+
+    /// Replaces the record of a node by a newer one of the same identity, and takes its name over.
+    pub(crate) fn set_record(&mut self, row: u32, record: &NodeRecord) {
+        let Some(node) = self.nodes.get(row) else { return };
+        let hash = self.hash_name(&node.fqdn);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == row) {
+            entry.remove();
+        }
+        if let Some(node) = self.nodes.get_mut(row) {
+            node.fqdn = record.fqdn.clone();
+            node.record = RecordRest::of(record);
+        }
+        self.index_name(row);
+    }
+
+    /// A row whose time in the wheel has come.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        self.wheel.pop(now)
+    }
+
+    pub(crate) fn arm(&mut self, row: u32, at: Instant) {
+        self.wheel.arm(row, at);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.wheel.deadline()
+    }
+
+    /// All rows, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Node)> {
+        self.nodes.iter()
+    }
+
+    pub(crate) fn record(&self, row: u32) -> Option<NodeRecord> {
+        self.nodes.get(row).map(|node| node.record(&self.domain))
+    }
+
+    pub(crate) fn describe(&self, row: u32) -> Option<NodeDescription> {
+        let node = self.nodes.get(row)?;
+        Some(NodeDescription {
+            record: node.record(&self.domain),
+            virtual4: node.virtual4,
+            virtual6: virtual6(self.prefix6, &node.id),
+            interfaces: node.interfaces.iter().map(InterfaceState::describe).collect(),
+            relay_rtts: node
+                .relay_rtts
+                .iter()
+                .map(|&(relay, micros)| RelayRtt {
+                    relay: RelayId(relay),
+                    rtt: Duration::from_micros(u64::from(micros)),
+                })
+                .collect(),
+        })
+    }
+
+    fn by_head(&self, head: &IdHead) -> Option<u32> {
+        let hash = self.hash_head(head);
+        self.by_id.find(hash, |&row| self.nodes.get(row).is_some_and(|node| id_head(&node.id) == *head)).copied()
+    }
+
+    fn index(&mut self, row: u32) {
+        let Some(node) = self.nodes.get(row) else { return };
+        let hash = self.hash_head(&id_head(&node.id));
+        let (nodes, keys) = (&self.nodes, self.keys);
+        self.by_id
+            .insert_unique(hash, row, |&other| nodes.get(other).map_or(0, |node| hash_bytes(keys, &id_head(&node.id))));
+        self.index_virtual4(row);
+        self.index_name(row);
+    }
+
+    fn index_virtual4(&mut self, row: u32) {
+        let Some(node) = self.nodes.get(row) else { return };
+        let hash = self.hash_virtual4(node.virtual4);
+        let (nodes, keys) = (&self.nodes, self.keys);
+        self.by_virtual4.insert_unique(hash, row, |&other| {
+            nodes.get(other).map_or(0, |node| hash_bytes(keys, &node.virtual4.octets()))
+        });
+    }
+
+    fn unindex_virtual4(&mut self, row: u32) {
+        let Some(node) = self.nodes.get(row) else { return };
+        let hash = self.hash_virtual4(node.virtual4);
+        if let Ok(entry) = self.by_virtual4.find_entry(hash, |&other| other == row) {
+            entry.remove();
+        }
+    }
+
+    /// Gives the row its name, unless a newer record of another node has it.
+    fn index_name(&mut self, row: u32) {
+        let Some(node) = self.nodes.get(row) else { return };
+        let hash = self.hash_name(&node.fqdn);
+        if let Some(holder) = self.by_name(&node.fqdn) {
+            let newer = self.nodes.get(holder).is_some_and(|held| held.record.timestamp > node.record.timestamp);
+            if holder == row || newer {
+                return;
+            }
+            if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == holder) {
+                entry.remove();
+            }
+        }
+        let (nodes, keys) = (&self.nodes, self.keys);
+        self.by_name.insert_unique(hash, row, |&other| {
+            nodes.get(other).map_or(0, |node| hash_bytes(keys, node.fqdn.as_str().as_bytes()))
+        });
+    }
+
+    fn hash_head(&self, head: &IdHead) -> u64 {
+        hash_bytes(self.keys, head)
+    }
+
+    fn hash_name(&self, name: &Fqdn) -> u64 {
+        hash_bytes(self.keys, name.as_str().as_bytes())
+    }
+
+    fn hash_virtual4(&self, address: Ipv4Addr) -> u64 {
+        hash_bytes(self.keys, &address.octets())
+    }
+}
+
+impl Node {
+    fn new(id: NodeId, record: &NodeRecord, virtual4: Ipv4Addr, until: Instant) -> Self {
+        Self {
+            id,
+            record: RecordRest::of(record),
+            fqdn: record.fqdn.clone(),
+            sequence: 0,
+            interfaces: Box::default(),
+            relay_rtts: Box::default(),
+            wake_token: None,
+            until,
+            heard: Instant::ZERO,
+            directions: Rate::default(),
+            registrations: Rate::default(),
+            virtual4,
+            link: NONE,
+            previous: NONE,
+            previous_until: Instant::ZERO,
+            deliveries: 0,
+            state: State::Tentative,
+            primary: Primary { slot: 0, v4: true },
+            announced: false,
+        }
+    }
+
+    /// Whether its lease runs.
+    pub(crate) fn is_online(&self, now: Instant) -> bool {
+        self.state == State::Online && now < self.until
+    }
+
+    pub(crate) fn record_timestamp(&self) -> UnixTime {
+        self.record.timestamp
+    }
+
+    /// Whether `record` is the very one the node registered with.
+    pub(crate) fn has_record(&self, record: &NodeRecord) -> bool {
+        self.record.identity == record.identity
+            && self.record.noise_key == record.noise_key
+            && self.record.signature == record.signature
+            && self.record.timestamp == record.timestamp
+            && self.fqdn == record.fqdn
+    }
+
+    /// Measured round-trip times; in place where their number has not changed.
+    pub(crate) fn set_relay_rtts(&mut self, rtts: &[RelayRtt]) {
+        let packed = |one: &RelayRtt| (one.relay.0, u32::try_from(one.rtt.as_micros()).unwrap_or(u32::MAX));
+        if self.relay_rtts.len() == rtts.len() {
+            self.relay_rtts.iter_mut().zip(rtts).for_each(|(old, new)| *old = packed(new));
+        } else {
+            self.relay_rtts = rtts.iter().map(packed).collect();
+        }
+    }
+
+    /// Replaces the interfaces; what was seen of one whose generation is the same stays.
+    pub(crate) fn set_interfaces(&mut self, interfaces: &[Interface]) {
+        let mut old = core::mem::take(&mut self.interfaces);
+        self.interfaces = interfaces
+            .iter()
+            .map(|new| {
+                let seen = old
+                    .iter_mut()
+                    .find(|old| old.id == new.id && old.generation == new.generation)
+                    .map(|old| core::mem::take(&mut old.seen));
+                InterfaceState::new(new, seen.unwrap_or_default())
+            })
+            .collect();
+    }
+
+    pub(crate) fn slot(&self, interface: InterfaceId) -> Option<u8> {
+        self.interfaces.iter().position(|one| one.id == interface).map(|slot| slot as u8)
+    }
+
+    fn record(&self, domain: &Fqdn) -> NodeRecord {
+        NodeRecord {
+            identity: self.record.identity,
+            fqdn: self.fqdn.clone(),
+            noise_key: self.record.noise_key,
+            manager: domain.clone(),
+            revoked: false,
+            timestamp: self.record.timestamp,
+            signature: self.record.signature,
+        }
+    }
+}
+
+impl RecordRest {
+    fn of(record: &NodeRecord) -> Self {
+        Self {
+            identity: record.identity,
+            noise_key: record.noise_key,
+            signature: record.signature,
+            timestamp: record.timestamp,
+        }
+    }
+}
+
+impl InterfaceState {
+    fn new(interface: &Interface, seen: Sightings) -> Self {
+        let name = interface.name.as_str().as_bytes();
+        let mut described = Vec::with_capacity(2 + name.len() + interface.addresses.len() * 19);
+        described.push(name.len() as u8);
+        described.extend_from_slice(name);
+        described.push(interface.addresses.len() as u8);
+        for address in &interface.addresses {
+            match address.ip() {
+                IpAddr::V4(ip) => {
+                    described.push(4);
+                    described.extend_from_slice(&ip.octets());
+                }
+                IpAddr::V6(ip) => {
+                    described.push(6);
+                    described.extend_from_slice(&ip.octets());
+                }
+            }
+            described.extend_from_slice(&address.port().to_be_bytes());
+        }
+        Self {
+            id: interface.id,
+            cost: interface.cost,
+            reported: interface.mapping,
+            generation: interface.generation,
+            seen,
+            described: described.into_boxed_slice(),
+        }
+    }
+
+    fn describe(&self) -> Interface {
+        let (name, addresses) = self.unpack();
+        let mapping = self.seen.mapping(&addresses, self.reported);
+        Interface {
+            id: self.id,
+            generation: self.generation,
+            name,
+            addresses,
+            reflexive: self.seen.addresses().collect(),
+            mapping,
+            cost: self.cost,
+        }
+    }
+
+    fn unpack(&self) -> (DeviceName, Vec<SocketAddr>) {
+        let length = usize::from(self.described[0]);
+        let name = core::str::from_utf8(&self.described[1..=length]).ok().and_then(|name| DeviceName::parse(name).ok());
+        let mut rest = &self.described[length + 2..];
+        let mut addresses = Vec::with_capacity(usize::from(self.described[length + 1]));
+        while let Some((&family, after)) = rest.split_first() {
+            let (ip, after): (IpAddr, _) =
+                match (family, after.split_first_chunk::<4>(), after.split_first_chunk::<16>()) {
+                    (4, Some((ip, after)), _) => ((*ip).into(), after),
+                    (6, _, Some((ip, after))) => ((*ip).into(), after),
+                    _ => break,
+                };
+            let Some((port, after)) = after.split_first_chunk::<2>() else { break };
+            addresses.push(SocketAddr::new(ip, u16::from_be_bytes(*port)));
+            rest = after;
+        }
+        (name.expect("packed from a name"), addresses)
+    }
+}
+
+fn hash_bytes(keys: [u64; 2], bytes: &[u8]) -> u64 {
+    // The standard hasher with its fixed key, keyed here: nobody outside can aim at one bucket, and a
+    // run repeats bit for bit.
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(keys[0]);
+    hasher.write(bytes);
+    hasher.write_u64(keys[1]);
+    hasher.finish()
+}
