@@ -1,4 +1,5 @@
 //! Handshakes between two ends, and what an attacker on the path can do to them.
+#![cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 mod common;

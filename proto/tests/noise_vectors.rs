@@ -2,6 +2,7 @@
 //!
 //! The vectors come with `snow`'s package from the registry and are read from there, so that they are
 //! the ones of the version in use. Every vector whose primitives we have must pass.
+#![cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Keys are replaced while data flows: crossing, lost and repeated handshakes, in every order.
+#![cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 mod common;
@@ -266,6 +267,19 @@ fn after_three_minutes_nothing_is_sealed_or_opened_and_the_owner_is_told() {
     b.settle();
     assert!(b.indices.is_empty());
     assert_eq!(b.session.poll_timeout(), None);
+}
+
+#[test]
+fn keys_whose_answer_came_late_are_renewed_before_the_responder_drops_them() {
+    let (mut a, mut b) = pair();
+    let init = a.begin(at(0), &b.public());
+    b.accept(at(0), &init).unwrap();
+    let response = b.accept(at(85), &init).unwrap();
+    a.finish(at(85), &response).unwrap();
+    carries(at(85), &mut a, &mut b);
+    assert_eq!(a.session.poll_timeout(), Some((at(120), SessionTimer::Rekey)));
+    carries(at(179), &mut a, &mut b);
+    assert_eq!(a.session.seal(at(180), b"data"), Err(SealError::NoKey), "the responder has dropped its half");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   once the sender has confirmed keys;
 //! - the owners' index tables are always exact, and the sessions bounded;
 //! - both ends have confirmed keys nearly all of the time.
+#![cfg(any(feature = "aws-lc", feature = "pure-rust"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what went wrong by panicking")]
 
 mod common;

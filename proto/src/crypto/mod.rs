@@ -131,7 +131,7 @@ impl Suite {
     }
 
     /// The 96-bit nonce of a counter in this suite (Noise, 12.3 and 12.4).
-    pub(crate) fn nonce(self, counter: u64) -> [u8; 12] {
+    pub fn nonce(self, counter: u64) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&match self {
             Self::ChaCha20Poly1305 => counter.to_le_bytes(),
