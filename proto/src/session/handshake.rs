@@ -41,6 +41,11 @@ use crate::wire::outer::{
 /// between a node and its DC.
 pub type Psk = Secret;
 
+/// The PSK of a refusal: what a responder seals its answer under where it will not, or cannot, use the key
+/// that the initiator holds (a ticket it cannot open). Its own static key still authenticates it. Nothing but an
+/// error may be read from such an answer, and the keys it makes are nobody's.
+pub const REFUSAL_PSK: Psk = Secret::new([0; 32]);
+
 /// The Noise protocol of every session.
 pub const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 
@@ -102,6 +107,7 @@ pub struct Initiator {
     noise: Option<Box<HandshakeState>>,
     me: PublicKeyBytes,
     peer: PublicKeyBytes,
+    psk: Psk,
     local: SessionIndex,
     offered: u8,
     datagram: Vec<u8>,
@@ -166,7 +172,7 @@ impl Initiator {
             Box::new(noise)
         });
         cookie::write_macs(&mut datagram, peer, None);
-        Self { noise, me: *me.public(), peer: *peer, local, offered, datagram }
+        Self { noise, me: *me.public(), peer: *peer, psk: psk.clone(), local, offered, datagram }
     }
 
     /// The first message again: the same bytes but for mac2.
@@ -211,6 +217,27 @@ impl Initiator {
             generation: u32::from_be_bytes([g0, g1, g2, g3]),
             payload: payload.to_vec(),
         })
+    }
+
+    /// Reads an answer that [`finish`](Self::finish) could not, as a refusal: gives its payload, and the
+    /// handshake is over. After an error the true answer is still welcome.
+    pub fn refusal(&mut self, response: &HandshakeResponse<'_>) -> Result<Vec<u8>, HandshakeError> {
+        if response.receiver != self.local {
+            return Err(HandshakeError::UnknownIndex);
+        }
+        if !cookie::mac1_is_valid(&self.me, response.covered(), response.mac1) {
+            return Err(HandshakeError::BadMac);
+        }
+        let noise = self.noise.as_mut().ok_or(HandshakeError::UnknownIndex)?;
+        let mut plaintext = vec![0; response.noise.len()];
+        let read = noise
+            .set_psk(2, REFUSAL_PSK.expose())
+            .and_then(|()| noise.read_message(response.noise, &mut plaintext))
+            .map_err(|_| HandshakeError::Unauthentic);
+        noise.set_psk(2, self.psk.expose()).map_err(|_| HandshakeError::Unauthentic)?;
+        plaintext.truncate(read?);
+        self.noise = None;
+        plaintext.get(RESPONSE_PREFIX..).map(<[u8]>::to_vec).ok_or(HandshakeError::Malformed)
     }
 
     pub fn local(&self) -> SessionIndex {

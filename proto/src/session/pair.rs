@@ -245,6 +245,15 @@ impl<const W: usize> Session<W> {
         Ok(self.install(now, done.begun, done.established, &done.me))
     }
 
+    /// Reads an answer that [`handle_response`](Self::handle_response) could not, as a refusal: gives its
+    /// payload, and the handshake is over. No keys come of it.
+    pub fn handle_refusal(&mut self, response: &HandshakeResponse<'_>) -> Result<Vec<u8>, HandshakeError> {
+        let in_flight = self.in_flight.as_mut().ok_or(HandshakeError::UnknownIndex)?;
+        let payload = in_flight.initiator.refusal(response)?;
+        self.cancel();
+        Ok(payload)
+    }
+
     /// Takes the cookie a responder under load wants: gives the first message again, with it.
     pub fn handle_cookie_reply(&mut self, now: Instant, reply: &CookieReply<'_>) -> Result<Vec<u8>, HandshakeError> {
         self.take_cookie(now, reply).inspect_err(|_| self.stats.bad_cookies += 1)

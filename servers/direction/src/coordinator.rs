@@ -4,7 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ntm_proto::crypto::{PublicKeyBytes, Secret};
-use ntm_proto::id::{Fqdn, NodeId, PathId};
+use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId};
 use ntm_proto::identity::{NodeRecord, ServerCert};
 use ntm_proto::rng::Rng;
 use ntm_proto::session::cookie::{CookieJar, LoadMeter};
@@ -14,11 +14,14 @@ use ntm_proto::wire::outer::{self, OuterType};
 
 use crate::config::Config;
 use crate::delivery::Deliveries;
+use crate::domains::Domains;
 use crate::handshakes::Handshakes;
 use crate::limits::{ADDRESS_GRACE, MAX_EVENTS, MAX_LOCALS, MAX_NODES, MAX_REVOKED, MAX_TRANSMITS};
 use crate::links::Links;
 use crate::paths::{Held, Paths};
+use crate::peers::Peers;
 use crate::registry::{Registry, State};
+use crate::relay_servers::Reported;
 use crate::stats::{Gauges, Stats};
 
 /// A direction coordinator. See the crate's documentation for how to drive it.
@@ -31,6 +34,10 @@ pub struct Coordinator {
     pub(crate) paths: Paths,
     pub(crate) held: Held,
     pub(crate) deliveries: Deliveries,
+    pub(crate) peers: Peers,
+    pub(crate) domains: Domains,
+    /// What each relay said last.
+    pub(crate) reported: BTreeMap<RelayId, Reported>,
     pub(crate) jar: CookieJar,
     pub(crate) load: LoadMeter,
     /// The coordinator's own addresses, by the numbers the tables hold.
@@ -142,6 +149,9 @@ impl Coordinator {
             paths: Paths::new([rng.u64(), rng.u64()]),
             held: Held::default(),
             deliveries: Deliveries::new(),
+            peers: Peers::default(),
+            domains: Domains::default(),
+            reported: BTreeMap::new(),
             jar: CookieJar::new(config.noise.public(), now, &mut rng),
             load: LoadMeter::new(config.handshakes_per_second),
             locals,
@@ -165,6 +175,8 @@ impl Coordinator {
         match outer::peek(datagram) {
             Ok(OuterType::Data) => self.handle_data(&at, datagram),
             Ok(OuterType::HandshakeInit) => self.handle_handshake_init(&at, datagram),
+            Ok(OuterType::HandshakeResponse) => self.handle_handshake_response(&at, datagram),
+            Ok(OuterType::CookieReply) => self.handle_cookie_reply(&at, datagram),
             Ok(_) => self.stats.dropped.unexpected += 1,
             Err(_) => self.stats.dropped.malformed += 1,
         }
@@ -177,6 +189,7 @@ impl Coordinator {
             self.handle_node_due(now, row);
         }
         self.handle_deliveries_due(now);
+        self.handle_peers_due(now);
         self.handle_waiting_due(now);
         self.reassemblers.retain(|_, reassembler| {
             reassembler.handle_timeout(now);
@@ -239,6 +252,7 @@ impl Coordinator {
             (self.handshakes.deadline(), Timer::Handshake),
             (self.deliveries.deadline(), Timer::Delivery),
             (self.paths.deadline(), Timer::Waiting),
+            (self.peers.deadline(), Timer::Peer),
         ]
         .into_iter()
         .filter_map(|(at, timer)| Some((at?, timer)))
@@ -258,8 +272,8 @@ impl Coordinator {
             paths: self.paths.len(),
             deliveries: self.deliveries.len(),
             held: self.held.len(),
-            peers: 0,
-            lookups: 0,
+            peers: self.peers.len(),
+            lookups: self.domains.len(),
             reassemblers: self.reassemblers.len(),
             transmits: self.transmits.len(),
             events: self.events.len(),

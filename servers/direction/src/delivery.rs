@@ -116,18 +116,26 @@ impl Deliveries {
 
     /// Everything on its way to a receiver that is gone.
     pub(crate) fn remove_all(&mut self, receiver: Receiver) {
-        let range = (receiver, TransactionId(0))..=(receiver, TransactionId(u32::MAX));
-        let rows: Vec<u32> = self.by_transaction.range(range).map(|(_, &row)| row).collect();
-        for row in rows {
+        for row in self.outstanding(receiver) {
             self.remove(row);
         }
     }
 
+    /// All for the receiver, by transaction.
+    pub(crate) fn outstanding(&self, receiver: Receiver) -> Vec<u32> {
+        let range = (receiver, TransactionId(0))..=(receiver, TransactionId(u32::MAX));
+        self.by_transaction.range(range).map(|(_, &row)| row).collect()
+    }
+
     /// Those for the receiver that have not been sent at all.
     pub(crate) fn unsent(&self, receiver: Receiver) -> Vec<u32> {
-        let range = (receiver, TransactionId(0))..=(receiver, TransactionId(u32::MAX));
-        let rows = self.by_transaction.range(range).map(|(_, &row)| row);
-        rows.filter(|&row| self.rows.get(row).is_some_and(|delivery| delivery.sent_to.is_none())).collect()
+        let mut rows = self.outstanding(receiver);
+        rows.retain(|&row| self.rows.get(row).is_some_and(|delivery| delivery.sent_to.is_none()));
+        rows
+    }
+
+    pub(crate) fn find(&self, receiver: Receiver, transaction: TransactionId) -> Option<&Delivery> {
+        self.by_transaction.get(&(receiver, transaction)).and_then(|&row| self.rows.get(row))
     }
 
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Due> {

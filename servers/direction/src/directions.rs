@@ -15,7 +15,7 @@
 //! the other one asks later, after a move: a relay knows the two ends of a communication by their sides.
 
 use ntm_proto::crypto::Secret;
-use ntm_proto::id::{NodeId, PathId, RelayId, TransactionId};
+use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId, TransactionId};
 use ntm_proto::session::relay_token::TokenBody;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{
@@ -29,22 +29,26 @@ use crate::limits::{
     DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MISSED_KEEP_ALIVES, WAKE_WITHIN,
 };
 use crate::paths::{Asker, End, Stage, Waiting, index, other};
+use crate::peers::Who;
 use crate::plan::plan;
 use crate::registration::Sender;
 use crate::registry::State;
-use crate::relays::{Relay, choose};
+use crate::relays::choose;
 use crate::sending::signal;
 use crate::slab::NONE;
 
+/// Why there is no direction: for the machine and for people.
+pub(crate) type Refusal = (ErrorCode, &'static str);
+
 /// Who a target is.
-enum Resolved {
+pub(crate) enum Resolved {
     Own(u32),
     Foreign,
     Nobody,
 }
 
 /// What can be done about a node now.
-enum Reach {
+pub(crate) enum Reach {
     Awake,
     /// It can be woken by this token.
     Asleep(Vec<u8>),
@@ -74,7 +78,7 @@ impl Coordinator {
         asker: u32,
         transaction: TransactionId,
         request: &DirectionRequest,
-    ) -> Result<(), (ErrorCode, &'static str)> {
+    ) -> Result<(), Refusal> {
         let node = self.registry.get_mut(asker).ok_or((ErrorCode::NotRegistered, "register first"))?;
         if !node.directions.permits(at.now, DIRECTION_INTERVAL, DIRECTION_BURST) {
             self.stats.dropped.rate_limited += 1;
@@ -102,13 +106,22 @@ impl Coordinator {
             }
             (Some(path), _) if self.foreign_peer(path, &me).is_some() => path,
             (_, Resolved::Nobody) => return Err((ErrorCode::NoSuchNode, "no such node")),
-            (_, Resolved::Foreign) => return Err((ErrorCode::DomainUnreachable, "no other domain is known")),
+            (Some(_), Resolved::Foreign) => {
+                return Err((ErrorCode::Forbidden, "another pair of nodes has this path id"));
+            }
+            (None, Resolved::Foreign) => {
+                let Target::Name(name) = &request.target else { return Err((ErrorCode::NoSuchNode, "no such node")) };
+                let domain = self.domain_of(name).ok_or((ErrorCode::NoSuchNode, "a name without a domain"))?;
+                self.remember(at.now, request.path_id, [End::Own(me), End::Foreign { domain, id: None }])?
+            }
         };
         if let Some(path) = self.paths.get_mut(row) {
             path.asked = at.now;
             path.asked_by = path.side_of(&me).unwrap_or(Side::Initiator);
             path.asked_sequence = sequence;
+            path.asked_transaction = transaction;
         }
+        self.stop_waiting(row);
         self.proceed(at.now, row, Asker::Node(me), transaction, request.target.clone())
     }
 
@@ -120,13 +133,14 @@ impl Coordinator {
         asker: Asker,
         transaction: TransactionId,
         target: Target,
-    ) -> Result<(), (ErrorCode, &'static str)> {
+    ) -> Result<(), Refusal> {
         let path = self.paths.get(row).ok_or((ErrorCode::Busy, "too many communications"))?;
         let End::Own(peer) = path.end(other(path.asked_by)).clone() else {
-            return Err((ErrorCode::DomainUnreachable, "no other domain is known"));
+            return self.reach_out(now, row, asker, transaction, target);
         };
         let node = self.registry.by_id(&peer).ok_or((ErrorCode::NoSuchNode, "no such node"))?;
         match self.reach(now, node)? {
+            Reach::Awake if matches!(asker, Asker::Peer { .. }) => self.direct_for_peer(now, row, &asker, transaction),
             Reach::Awake => self.route(now, row, transaction),
             Reach::Gone => Err((ErrorCode::NodeOffline, "the node is not registered now")),
             Reach::Asleep(token) => {
@@ -143,6 +157,13 @@ impl Coordinator {
         }
     }
 
+    /// A new request takes the place of one that waits.
+    pub(crate) fn stop_waiting(&mut self, row: u32) {
+        if let Some(Waiting { stage: Stage::Waking(node), .. }) = self.paths.settle(row).as_deref() {
+            self.held.release(node, row);
+        }
+    }
+
     /// A node was heard from: what waited for it goes on.
     pub(crate) fn handle_node_awake(&mut self, now: Instant, row: u32) {
         if self.held.len() == 0 {
@@ -152,8 +173,8 @@ impl Coordinator {
         for path in self.held.take(&id) {
             let Some(waiting) = self.paths.settle(path) else { continue };
             let Waiting { asker, transaction, target, .. } = *waiting;
-            if let Err((code, text)) = self.proceed(now, path, asker.clone(), transaction, target) {
-                self.fail(now, path, &asker, transaction, code, text);
+            if let Err(refusal) = self.proceed(now, path, asker.clone(), transaction, target) {
+                self.fail(now, path, &asker, transaction, refusal);
             }
         }
     }
@@ -162,14 +183,14 @@ impl Coordinator {
         while let Some(row) = self.paths.next_overdue(now) {
             let Some(waiting) = self.paths.settle(row) else { return };
             let Waiting { asker, transaction, stage, .. } = *waiting;
-            let (code, text) = match stage {
+            let refusal = match stage {
                 Stage::Waking(node) => {
                     self.held.release(&node, row);
                     (ErrorCode::NodeOffline, "the node did not wake")
                 }
                 Stage::Reaching | Stage::Asked { .. } => (ErrorCode::DomainUnreachable, "the other domain is silent"),
             };
-            self.fail(now, row, &asker, transaction, code, text);
+            self.fail(now, row, &asker, transaction, refusal);
         }
         while let Some(row) = self.paths.next_to_forget(now) {
             self.forget_path(row);
@@ -193,6 +214,7 @@ impl Coordinator {
                 Due::Again(row) => {
                     self.stats.retransmissions += 1;
                     self.send_delivery(now, row);
+                    self.doubt_session(now, row);
                 }
                 Due::GivenUp(delivery) => {
                     self.stats.directions_unacknowledged += 1;
@@ -203,29 +225,28 @@ impl Coordinator {
         }
     }
 
+    /// Another DC that has not answered twice may have lost the session: it is called as well.
+    fn doubt_session(&mut self, now: Instant, row: u32) {
+        if let Some(&Delivery { receiver: Receiver::Peer(peer), tries: 3, .. }) = self.deliveries.get(row)
+            && self.peers.get(peer).is_some_and(|peer| peer.domain().is_some())
+        {
+            self.call_peer(now, peer);
+        }
+    }
+
+    /// Stops a message about a communication, if it is still that one.
+    pub(crate) fn cancel_delivery(&mut self, delivery: u32, path: u32) {
+        if self.deliveries.get(delivery).is_some_and(|one| one.path == path)
+            && let Some(delivery) = self.deliveries.remove(delivery)
+        {
+            self.ended(&delivery);
+        }
+    }
+
     /// The node's address has proven itself: what was held back for want of that goes out.
     pub(crate) fn send_withheld(&mut self, now: Instant, node: u32) {
         for row in self.deliveries.unsent(Receiver::Node(node)) {
             self.send_delivery(now, row);
-        }
-    }
-
-    /// The relays that may be offered now.
-    pub(crate) fn usable_relays(&self, _now: Instant) -> impl Iterator<Item = Relay<'_>> {
-        self.config.relays.iter().filter(|(_, relay)| !relay.addresses.is_empty()).map(|(&id, relay)| Relay {
-            relay: id,
-            addresses: &relay.addresses,
-            load: 0,
-            reporting: false,
-        })
-    }
-
-    /// Ends everything a revoked node takes part in.
-    pub(crate) fn revoke_paths(&mut self, _now: Instant, node: &NodeId) {
-        let rows: Vec<u32> =
-            self.paths.iter().filter(|(_, path)| path.side_of(node).is_some()).map(|(row, _)| row).collect();
-        for row in rows {
-            self.forget_path(row);
         }
     }
 
@@ -238,7 +259,7 @@ impl Coordinator {
         sequence: u64,
         asker: u32,
         transaction: TransactionId,
-    ) -> Result<bool, (ErrorCode, &'static str)> {
+    ) -> Result<bool, Refusal> {
         let Some(path) = self.paths.get(row) else { return Ok(false) };
         let side = path.side_of(me).ok_or((ErrorCode::Forbidden, "another pair of nodes has this path id"))?;
         let recent = at.now.since(path.asked) < DUPLICATE_WITHIN;
@@ -250,9 +271,13 @@ impl Coordinator {
         if path.waiting.is_some() {
             return Ok(true);
         }
-        if self.deliveries.get(outstanding).is_some_and(|one| one.transaction == transaction) {
+        let is_foreign = matches!(path.end(other(side)), End::Foreign { .. });
+        if self.deliveries.get(outstanding).is_some_and(|one| one.path == row && one.transaction == transaction) {
             self.send_delivery(at.now, outstanding);
             return Ok(true);
+        }
+        if is_foreign {
+            return Ok(false);
         }
         // Acknowledged already, or asked under another transaction: the same again for the asker alone.
         let Some((own, peer)) = self.describe_ends(row, side) else { return Ok(false) };
@@ -261,7 +286,7 @@ impl Coordinator {
         Ok(true)
     }
 
-    fn resolve(&self, target: &Target) -> Resolved {
+    pub(crate) fn resolve(&self, target: &Target) -> Resolved {
         let own = match target {
             Target::Name(name) if !name.is_within(&self.config.domain) => return Resolved::Foreign,
             Target::Name(name) => self.registry.by_name(name),
@@ -273,7 +298,7 @@ impl Coordinator {
         known.map_or(Resolved::Nobody, Resolved::Own)
     }
 
-    fn reach(&self, now: Instant, row: u32) -> Result<Reach, (ErrorCode, &'static str)> {
+    pub(crate) fn reach(&self, now: Instant, row: u32) -> Result<Reach, Refusal> {
         let node = self.registry.get(row).ok_or((ErrorCode::NoSuchNode, "no such node"))?;
         if node.state == State::Revoked {
             return Err((ErrorCode::Revoked, "the node was revoked"));
@@ -289,7 +314,7 @@ impl Coordinator {
     }
 
     /// Refuses a path id that is in use with another peer.
-    fn check_peer(&self, row: u32, me: &NodeId, target: u32) -> Result<(), (ErrorCode, &'static str)> {
+    fn check_peer(&self, row: u32, me: &NodeId, target: u32) -> Result<(), Refusal> {
         let target = self.registry.get(target).map(|node| node.id);
         let same = self.paths.get(row).is_some_and(|path| {
             path.side_of(me).is_some_and(|side| target.is_some_and(|target| path.end(other(side)).is_node(&target)))
@@ -304,12 +329,7 @@ impl Coordinator {
     }
 
     /// A row for a new communication, with a fresh key.
-    pub(crate) fn remember(
-        &mut self,
-        now: Instant,
-        id: PathId,
-        ends: [End; 2],
-    ) -> Result<u32, (ErrorCode, &'static str)> {
+    pub(crate) fn remember(&mut self, now: Instant, id: PathId, ends: [End; 2]) -> Result<u32, Refusal> {
         if let Some(old) = self.paths.next_to_forget(now) {
             self.stats.evicted += 1;
             self.forget_path(old);
@@ -319,7 +339,7 @@ impl Coordinator {
     }
 
     /// Directs both ends, which are both of this domain.
-    fn route(&mut self, now: Instant, row: u32, transaction: TransactionId) -> Result<(), (ErrorCode, &'static str)> {
+    fn route(&mut self, now: Instant, row: u32, transaction: TransactionId) -> Result<(), Refusal> {
         let busy = (ErrorCode::Busy, "too many directions");
         let (initiator, responder) = self.describe_ends(row, Side::Initiator).ok_or(busy)?;
         let relays = choose(&initiator, Some(&responder), self.usable_relays(now));
@@ -360,14 +380,12 @@ impl Coordinator {
         own: &NodeDescription,
         peer: NodeDescription,
         grants: Vec<RelayGrant>,
-    ) -> Result<(), (ErrorCode, &'static str)> {
+    ) -> Result<(), Refusal> {
         let busy = (ErrorCode::Busy, "too many directions");
         let path = self.paths.get_mut(row).ok_or(busy)?;
         let (path_id, psk) = (path.id, path.psk.clone());
         let before = core::mem::replace(&mut path.deliveries[index(side)], NONE);
-        if let Some(before) = self.deliveries.remove(before) {
-            self.ended(&before);
-        }
+        self.cancel_delivery(before, row);
         let pairs = match side {
             Side::Initiator => plan(own, &peer, side),
             Side::Responder => plan(&peer, own, side),
@@ -442,13 +460,13 @@ impl Coordinator {
         grants
     }
 
-    fn send_delivery(&mut self, now: Instant, row: u32) {
+    pub(crate) fn send_delivery(&mut self, now: Instant, row: u32) {
         let Some(delivery) = self.deliveries.get_mut(row) else { return };
         let (receiver, attempt) = (delivery.receiver, delivery.tries - 1);
         let plaintext = core::mem::take(&mut delivery.plaintext);
         let sent_to = match receiver {
             Receiver::Node(node) => self.push_frame(now, node, &plaintext, attempt),
-            Receiver::Peer(_) => None,
+            Receiver::Peer(peer) => self.push_to_peer(now, peer, &plaintext),
         };
         if let Some(delivery) = self.deliveries.get_mut(row) {
             delivery.plaintext = plaintext;
@@ -457,7 +475,7 @@ impl Coordinator {
     }
 
     /// A delivery is over, one way or another.
-    fn ended(&mut self, delivery: &Delivery) {
+    pub(crate) fn ended(&mut self, delivery: &Delivery) {
         if let Receiver::Node(node) = delivery.receiver
             && let Some(node) = self.registry.get_mut(node)
         {
@@ -470,20 +488,17 @@ impl Coordinator {
         let Receiver::Node(node) = delivery.receiver else { return };
         let Some(silent) = self.registry.get(node).map(|node| node.id) else { return };
         let Some(path) = self.paths.get(delivery.path) else { return };
-        let asker = path.end(path.asked_by).clone();
-        match asker {
+        let refusal = (ErrorCode::NodeOffline, "the node does not answer");
+        match path.end(path.asked_by).clone() {
             End::Own(id) if id != silent => {
                 let transaction = self.fresh_transaction();
-                self.fail(
-                    now,
-                    delivery.path,
-                    &Asker::Node(id),
-                    transaction,
-                    ErrorCode::NodeOffline,
-                    "the node does not answer",
-                );
+                self.fail(now, delivery.path, &Asker::Node(id), transaction, refusal);
             }
-            _ => {}
+            End::Own(_) => {}
+            End::Foreign { domain, .. } => {
+                let transaction = path.asked_transaction;
+                self.fail_peer(now, delivery.path, &domain, transaction, refusal);
+            }
         }
     }
 
@@ -494,32 +509,48 @@ impl Coordinator {
         row: u32,
         asker: &Asker,
         transaction: TransactionId,
-        code: ErrorCode,
-        text: &str,
+        (code, text): Refusal,
     ) {
-        self.stats.directions_refused += 1;
-        let path_id = self.paths.get(row).map(|path| path.id);
-        let failed = ErrorMessage::new(code, text, path_id);
         match asker {
             Asker::Node(id) => {
+                self.stats.directions_refused += 1;
+                let failed = ErrorMessage::new(code, text, self.paths.get(row).map(|path| path.id));
                 if let Some(node) = self.registry.by_id(id) {
                     self.push_error(now, node, transaction, failed);
                 }
             }
-            Asker::Peer { .. } => {}
-        }
-    }
-
-    pub(crate) fn forget_path(&mut self, row: u32) {
-        let Some(path) = self.paths.remove(row) else { return };
-        for delivery in path.deliveries {
-            if let Some(delivery) = self.deliveries.remove(delivery) {
-                self.ended(&delivery);
+            Asker::Peer { peer, .. } => {
+                if let Some(domain) = self.peers.get(*peer).and_then(|peer| peer.domain().cloned()) {
+                    self.fail_peer(now, row, &domain, transaction, (code, text));
+                }
             }
         }
     }
 
-    fn fresh_transaction_for(&mut self, receiver: Receiver) -> TransactionId {
+    fn fail_peer(&mut self, now: Instant, row: u32, domain: &Fqdn, transaction: TransactionId, (code, text): Refusal) {
+        self.stats.directions_refused += 1;
+        let failed = ErrorMessage::new(code, text, self.paths.get(row).map(|path| path.id));
+        if let Some(peer) = self.peers.find(&Who::Domain(domain.clone())) {
+            self.push_to_peer(now, peer, &signal(&Envelope { transaction, message: Message::Error(failed) }));
+        }
+    }
+
+    /// Sends a server what it has not answered, on its new session.
+    pub(crate) fn resend_to_peer(&mut self, now: Instant, peer: u32) {
+        for row in self.deliveries.outstanding(Receiver::Peer(peer)) {
+            self.send_delivery(now, row);
+        }
+    }
+
+    pub(crate) fn forget_path(&mut self, row: u32) {
+        self.stop_waiting(row);
+        let Some(path) = self.paths.remove(row) else { return };
+        for delivery in path.deliveries {
+            self.cancel_delivery(delivery, row);
+        }
+    }
+
+    pub(crate) fn fresh_transaction_for(&mut self, receiver: Receiver) -> TransactionId {
         loop {
             let transaction = self.fresh_transaction();
             if !self.deliveries.is_outstanding(receiver, transaction) {

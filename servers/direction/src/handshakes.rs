@@ -19,7 +19,7 @@ use ntm_proto::crypto::Secret;
 use ntm_proto::id::{NodeId, SessionIndex, TransactionId};
 use ntm_proto::identity::Ticket;
 use ntm_proto::session::cookie::Verdict;
-use ntm_proto::session::handshake::Incoming;
+use ntm_proto::session::handshake::{Incoming, REFUSAL_PSK};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{
     Envelope, ErrorCode, ErrorMessage, MAX_RELAYS, Message, RegistrationRequest, RegistrationResponse, RelayInfo,
@@ -32,10 +32,6 @@ use crate::links::{Links, Owner};
 use crate::registry::{Full, State};
 use crate::sending::error;
 use crate::slab::Slab;
-
-/// The PSK under which a refusal is sealed where the ticket, and so the node's key, cannot be read. What is
-/// sealed under it may only ever be an error.
-pub(crate) const REFUSAL_PSK: Secret = Secret::new([0; 32]);
 
 /// The ephemeral key of a first message: names it among its retransmissions.
 type Ephemeral = [u8; 32];
@@ -147,6 +143,9 @@ impl Coordinator {
         match Envelope::parse(incoming.payload()) {
             Ok(Envelope { transaction, message: Message::RegistrationRequest(request) }) => {
                 self.handle_registration_handshake(at, &init, incoming, transaction, request);
+            }
+            Ok(Envelope { transaction, message: Message::ServerHello(hello) }) => {
+                self.handle_server_handshake(at, incoming, transaction, &hello);
             }
             Ok(_) | Err(_) => self.stats.dropped.bad_payload += 1,
         }

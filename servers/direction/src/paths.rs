@@ -37,6 +37,7 @@ pub(crate) struct Path {
     pub(crate) asked: Instant,
     pub(crate) asked_by: Side,
     pub(crate) asked_sequence: u64,
+    pub(crate) asked_transaction: TransactionId,
     pub(crate) relays: Vec<RelayId>,
     /// The rows of the route directions on their way to each end, or [`NONE`].
     pub(crate) deliveries: [u32; 2],
@@ -155,6 +156,7 @@ impl Paths {
             asked: now,
             asked_by,
             asked_sequence: 0,
+            asked_transaction: TransactionId(0),
             relays: Vec::new(),
             deliveries: [NONE; 2],
             waiting: None,

@@ -113,7 +113,8 @@ fn keep_best_of_each(ranked: &mut Vec<Ranked>, first: usize) {
 
 /// What `local` may hope for when it sends to `address` of `remote`; `None` where nothing.
 fn class(local: &Interface, remote: &Interface, address: SocketAddr) -> Option<Class> {
-    if !speaks_to(local, address.ip()) {
+    // An address that is the interface's own as well is another one behind another NAT.
+    if !speaks_to(local, address.ip()) || local.addresses.contains(&address) {
         return None;
     }
     let is_host = remote.addresses.contains(&address);
@@ -124,7 +125,7 @@ fn class(local: &Interface, remote: &Interface, address: SocketAddr) -> Option<C
         Scope::Site6 if is_host => None,
         Scope::Global6 if is_host || !is_translated(remote, address) => Some(Class::Direct6),
         Scope::Site6 | Scope::Global6 => Some(Class::Punch),
-        Scope::Private4 | Scope::Global4 if same_host && is_host => Some(Class::Lan),
+        Scope::Global4 if same_host && is_host => Some(Class::Lan),
         Scope::Private4 if is_host && !remote.reflexive.contains(&address) => {
             same_nat(local, remote).then_some(Class::Lan)
         }

@@ -122,6 +122,12 @@ fn nodes_behind_the_same_nat_go_by_their_private_addresses_and_hairpin_only_afte
 }
 
 #[test]
+fn nodes_with_the_same_private_address_behind_different_nats_do_not_talk_to_themselves() {
+    let twin = |nat: u8| interface(1, &["10.0.0.1:5000"], &[&format!("203.0.113.{nat}:6000")]);
+    assert_eq!(remotes(twin(7), twin(8)), [["203.0.113.8:6000"], ["203.0.113.7:6000"]]);
+}
+
+#[test]
 fn nodes_on_one_lan_with_the_dc_go_by_what_the_dc_sees() {
     let on_lan = |number: u8| {
         let at = format!("10.0.0.{number}:5000");

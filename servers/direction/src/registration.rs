@@ -12,10 +12,10 @@
 //! ```
 
 use ntm_proto::id::TransactionId;
-use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{Envelope, ErrorCode, KeepAlive, KeepAliveAck, Message, RegistrationRequest};
+use ntm_proto::wire::outer::Data;
 
 use crate::coordinator::{Arrival, Coordinator, Event, Gone, Stored};
 use crate::delivery::Receiver;
@@ -37,22 +37,22 @@ pub(crate) struct Sender {
 
 impl Coordinator {
     pub(crate) fn handle_data(&mut self, at: &Arrival, datagram: &mut [u8]) {
+        let index = Data::parse(datagram).map(|data| data.receiver);
+        if let Some(Owner::Peer(row)) = index.ok().and_then(|index| self.links.owner(index)) {
+            self.handle_peer_data(at, row, datagram);
+            return;
+        }
         let opened = match self.links.open(self.config.provider, at.now, datagram) {
             Ok(opened) => opened,
             Err(why) => {
-                *match why {
-                    OpenError::Malformed => &mut self.stats.dropped.malformed,
-                    OpenError::UnknownIndex => &mut self.stats.dropped.unknown_session,
-                    OpenError::Replayed => &mut self.stats.dropped.replayed,
-                    OpenError::Unauthentic => &mut self.stats.dropped.unauthentic,
-                } += 1;
+                self.count_unopened(why);
                 return;
             }
         };
         let OpenedLink { row: link, owner, plaintext, newest } = opened;
         let node = match owner {
             Owner::Node(row) => {
-                self.note_datagram(at, row, newest);
+                self.note_datagram(at, row, link, newest);
                 row
             }
             Owner::HalfOpen(row) => match self.commit(at, row) {
@@ -61,18 +61,22 @@ impl Coordinator {
             },
             Owner::Peer(_) => return,
         };
+        let newest = newest && self.registry.get(node).is_some_and(|node| node.link == link);
         let sender = Sender { node, link, newest };
         self.handle_frame(at, &sender, &datagram[plaintext]);
     }
 
     /// What any authentic datagram of a registered node does: it prolongs the lease.
-    fn note_datagram(&mut self, at: &Arrival, row: u32, newest: bool) {
+    fn note_datagram(&mut self, at: &Arrival, row: u32, link: u32, newest: bool) {
         let Some(node) = self.registry.get_mut(row) else { return };
+        if link != node.link && node.superseded != Instant::FAR_FUTURE {
+            return;
+        }
         let mut interfaces = node.interfaces.iter_mut().enumerate();
         let found = interfaces.find_map(|(slot, interface)| Some((slot, interface.seen.find(at.from)?)));
         if let Some((slot, seen)) = found {
             seen.received(at.bytes);
-            if newest {
+            if newest && link == node.link {
                 node.primary = Primary { slot: slot as u8, v4: at.from.is_ipv4() };
             }
         }
@@ -119,7 +123,13 @@ impl Coordinator {
 
     fn handle_message(&mut self, at: &Arrival, sender: &Sender, envelope: Envelope) {
         let Envelope { transaction, message } = envelope;
-        let online = self.registry.get(sender.node).is_some_and(|node| node.is_online(at.now));
+        let Some(node) = self.registry.get(sender.node) else { return };
+        if sender.link != node.link && node.superseded != Instant::FAR_FUTURE {
+            let since = node.superseded;
+            self.handle_superseded(at, sender, since, transaction);
+            return;
+        }
+        let online = node.is_online(at.now);
         match message {
             Message::RegistrationRequest(request) => self.handle_registration(at, sender, transaction, &request),
             Message::KeepAlive(_) | Message::DirectionRequest(_) if !online => {
@@ -162,7 +172,6 @@ impl Coordinator {
             self.stats.dropped.stale_sequence += 1;
             return None;
         };
-        self.supersede(at, row);
         self.links.set_owner(link, Owner::Node(row));
         if !self.registry.get(row).is_some_and(|node| node.has_record(&request.record)) {
             self.registry.set_record(row, &request.record);
@@ -170,15 +179,7 @@ impl Coordinator {
                 node.announced = false;
             }
         }
-        let node = self.registry.get_mut(row)?;
-        let before = core::mem::replace(&mut node.previous, core::mem::replace(&mut node.link, link));
-        if let Some(before) = some(before) {
-            self.remove_link(before);
-        }
-        let lingers = at.now + PREVIOUS_LINGERS;
-        if let Some(node) = self.registry.get_mut(row) {
-            node.previous_until = lingers;
-        }
+        self.replace_link(at, row, link);
         self.take_registration(at, row, &request);
         // The answer went to this address, and the sender has it.
         if from == at.from {
@@ -187,24 +188,36 @@ impl Coordinator {
         Some(row)
     }
 
-    /// Ends the session of the same identity at another place.
-    fn supersede(&mut self, at: &Arrival, row: u32) {
+    /// Makes `link` the node's session. The one before it lingers: what its owner sent before it knew of the
+    /// new one is on its way, and if that owner is somebody elsewhere with the same identity, it is to be
+    /// told when it speaks again.
+    fn replace_link(&mut self, at: &Arrival, row: u32, link: u32) {
         let Some(node) = self.registry.get_mut(row) else { return };
         let elsewhere = node.link != NONE
-            && node.state == State::Online
+            && node.is_online(at.now)
             && !node.interfaces.iter_mut().any(|interface| interface.seen.find(at.from).is_some());
-        if !elsewhere {
+        let before = core::mem::replace(&mut node.link, link);
+        let oldest = core::mem::replace(&mut node.previous, before);
+        let expires = some(before).and_then(|before| self.links.expires(before)).unwrap_or(at.now);
+        node.superseded = if elsewhere { at.now } else { Instant::FAR_FUTURE };
+        node.previous_until = if elsewhere { expires } else { at.now + PREVIOUS_LINGERS };
+        if elsewhere {
+            self.stats.superseded += 1;
+        }
+        if let Some(oldest) = some(oldest) {
+            self.remove_link(oldest);
+        }
+    }
+
+    /// A message on a session that was taken over. Shortly after, it may have been on its way from the very
+    /// node that moved; later, somebody else holds the identity and does not know it.
+    fn handle_superseded(&mut self, at: &Arrival, sender: &Sender, since: Instant, transaction: TransactionId) {
+        if at.now.since(since) < PREVIOUS_LINGERS {
+            self.stats.dropped.overtaken += 1;
             return;
         }
-        self.stats.superseded += 1;
-        let transaction = self.fresh_transaction();
         let told = error(ErrorCode::Superseded, "this identity registered from elsewhere");
-        self.push_error(at.now, row, transaction, told);
-        let Some(node) = self.registry.get_mut(row) else { return };
-        let (link, previous) = (core::mem::replace(&mut node.link, NONE), core::mem::replace(&mut node.previous, NONE));
-        for link in [link, previous].into_iter().filter_map(some) {
-            self.remove_link(link);
-        }
+        self.answer_error(at, Some(sender.node), sender.link, transaction, told);
     }
 
     /// A registration on a live session: a move, or whatever else has changed. No public-key work.
@@ -330,6 +343,7 @@ impl Coordinator {
         let Some(node) = self.registry.get_mut(row) else { return };
         if node.previous != NONE && node.previous_until <= now {
             let previous = core::mem::replace(&mut node.previous, NONE);
+            node.superseded = Instant::FAR_FUTURE;
             self.remove_link(previous);
         }
         let Some(node) = self.registry.get(row) else { return };

@@ -63,6 +63,9 @@ pub(crate) struct Node {
     pub(crate) previous: u32,
     /// When `previous` is dropped.
     pub(crate) previous_until: Instant,
+    /// When `previous` was taken over by the same identity elsewhere; [`Instant::FAR_FUTURE`]: it was
+    /// not, its owner just renewed its keys.
+    pub(crate) superseded: Instant,
     /// Messages on their way to it.
     pub(crate) deliveries: u16,
     pub(crate) state: State,
@@ -278,11 +281,6 @@ impl Registry {
         self.wheel.deadline()
     }
 
-    /// All rows, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Node)> {
-        self.nodes.iter()
-    }
-
     pub(crate) fn record(&self, row: u32) -> Option<NodeRecord> {
         self.nodes.get(row).map(|node| node.record(&self.domain))
     }
@@ -387,6 +385,7 @@ impl Node {
             link: NONE,
             previous: NONE,
             previous_until: Instant::ZERO,
+            superseded: Instant::FAR_FUTURE,
             deliveries: 0,
             state: State::Tentative,
             primary: Primary { slot: 0, v4: true },

@@ -80,6 +80,8 @@ pub struct Dropped {
     pub bad_fragment: u64,
     /// A server whose certificate does not hold.
     pub bad_certificate: u64,
+    /// A server of a domain whose key is not known yet.
+    pub unknown_domain: u64,
     /// An answer would have been longer than an unproven address may get.
     pub too_long_to_answer: u64,
 }
@@ -105,6 +107,7 @@ impl Dropped {
             rate_limited,
             bad_fragment,
             bad_certificate,
+            unknown_domain,
             too_long_to_answer,
         } = self;
         malformed
@@ -125,6 +128,7 @@ impl Dropped {
             + rate_limited
             + bad_fragment
             + bad_certificate
+            + unknown_domain
             + too_long_to_answer
     }
 }

@@ -323,7 +323,13 @@ impl Node {
 
     fn finish(&mut self, response: &HandshakeResponse<'_>) -> Received {
         let Some(handshake) = self.handshake.as_mut() else { return Received::Garbage };
-        let Ok(established) = handshake.finish(response) else { return Received::Garbage };
+        let Ok(established) = handshake.finish(response) else {
+            let refusal = handshake.refusal(response).ok().and_then(|payload| Envelope::parse(&payload).ok());
+            return match refusal.map(|envelope| envelope.message) {
+                Some(Message::Error(error)) => Received::Refused(error),
+                _ => Received::Garbage,
+            };
+        };
         match Envelope::parse(&established.payload).map(|envelope| envelope.message) {
             Ok(Message::RegistrationResponse(response)) => {
                 self.previous = self.session.replace(Keys::new(self.provider, &established));

@@ -1,0 +1,237 @@
+//! Two nodes of different domains are told how to reach each other.
+
+use core::time::Duration;
+
+use ntm_direction::testing::{BEGIN, Domain, Net, fqdn};
+use ntm_direction::{Coordinator, Event, ForeignDc, LookupFailed, PinnedDomain};
+use ntm_proto::identity::{Role, ServerCert};
+use ntm_proto::wire::message::{ErrorCode, Side, Target};
+
+struct World {
+    net: Net,
+    one: Domain,
+    two: Domain,
+    /// Of the first domain, behind a NAT.
+    a: usize,
+    /// Of the second.
+    b: usize,
+}
+
+/// Two domains; the second always has the first one's key pinned, the first one pins as told.
+fn world(pin: impl FnOnce(&Domain) -> Option<PinnedDomain>) -> World {
+    let one = Domain::new("one.example", 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let (mut config_one, mut config_two) = (one.config(), two.config());
+    config_one.domains.extend(pin(&two).map(|pinned| (two.name.clone(), pinned)));
+    config_two.domains.insert(one.name.clone(), PinnedDomain { domain_key: *one.key.public(), cert: None });
+    net.add_coordinator(one.address, Coordinator::new(net.now, config_one, [1; 32]));
+    net.add_coordinator(two.address, Coordinator::new(net.now, config_two, [2; 32]));
+    let a = net.add_node_behind(&one, 1, "a", "10.0.0.1:5000", "203.0.113.1:6000");
+    let b = net.add_node_behind(&two, 1, "b", "10.0.0.1:5000", "203.0.113.2:6000");
+    net.register(a);
+    net.register(b);
+    net.take(a);
+    net.take(b);
+    World { net, one, two, a, b }
+}
+
+fn fully_pinned(two: &Domain) -> Option<PinnedDomain> {
+    Some(PinnedDomain { domain_key: *two.key.public(), cert: Some(two.cert()) })
+}
+
+fn b() -> Target {
+    Target::Name(fqdn("b.two.example"))
+}
+
+#[test]
+fn both_ends_are_told_under_one_key_by_their_own_dcs() {
+    let World { mut net, a, b: other, .. } = world(fully_pinned);
+    let of_a = net.direct(a, 7, b()).unwrap();
+    let of_b = net.direction_of(other, 7).unwrap().unwrap();
+    assert_eq!(of_a.psk, of_b.psk);
+    assert_eq!((of_a.side, of_b.side), (Side::Initiator, Side::Responder));
+    assert_eq!(of_a.peer.record, net.host(other).node.record);
+    assert_eq!(of_b.peer.record, net.host(a).node.record);
+    assert_eq!(of_a.pairs[0].remote, "203.0.113.2:6000".parse().unwrap());
+    assert_eq!(of_b.pairs[0].remote, "203.0.113.1:6000".parse().unwrap());
+}
+
+#[test]
+fn a_domain_that_is_not_pinned_is_looked_for_once_and_then_known() {
+    let World { mut net, one, two, a, .. } = world(|_| None);
+    for path in [1, 2] {
+        let asked = net.host(a).node.direction(path, b());
+        net.send(a, asked);
+    }
+    assert_eq!(net.events(&one).into_iter().filter(|event| matches!(event, Event::FindDomain(_))).count(), 1);
+    let now = net.now;
+    let found = ForeignDc { cert: two.cert(), domain_key: *two.key.public() };
+    net.dc(&one).handle_domain_found(now, &two.name, Ok(found));
+    net.settle();
+    assert!(net.direction_of(a, 2).unwrap().is_ok());
+    assert!(net.direct(a, 3, b()).is_ok());
+    assert!(net.events(&one).is_empty());
+}
+
+#[test]
+fn a_name_deep_below_its_domain_is_found_where_the_driver_says() {
+    let World { mut net, one, two, a, .. } = world(|_| None);
+    let deep = net.add_node(&two, 9, "x.y.z", "198.51.100.9:5000");
+    net.register(deep);
+    let asked = net.host(a).node.direction(1, Target::Name(fqdn("x.y.z.two.example")));
+    net.send(a, asked);
+    let sought = net.events(&one).into_iter().find_map(|event| match event {
+        Event::FindDomain(name) => Some(name),
+        _ => None,
+    });
+    assert_eq!(sought, Some(fqdn("y.z.two.example")));
+    let now = net.now;
+    let found = ForeignDc { cert: two.cert(), domain_key: *two.key.public() };
+    net.dc(&one).handle_domain_found(now, &fqdn("y.z.two.example"), Ok(found));
+    net.settle();
+    assert!(net.direction_of(a, 1).unwrap().is_ok());
+}
+
+#[test]
+fn a_domain_that_cannot_be_found_is_an_error_and_is_not_sought_again_at_once() {
+    let World { mut net, one, two, a, .. } = world(|_| None);
+    let asked = net.host(a).node.direction(1, b());
+    net.send(a, asked);
+    assert_eq!(net.direction_of(a, 1), None);
+    let now = net.now;
+    net.dc(&one).handle_domain_found(now, &two.name, Err(LookupFailed));
+    net.settle();
+    assert_eq!(net.direction_of(a, 1), Some(Err(ErrorCode::DomainUnreachable)));
+    assert_eq!(net.direct(a, 2, b()), Err(ErrorCode::DomainUnreachable));
+    assert_eq!(net.events(&one).into_iter().filter(|event| matches!(event, Event::FindDomain(_))).count(), 1);
+}
+
+#[test]
+fn a_lookup_that_contradicts_the_pinned_key_is_refused() {
+    let World { mut net, one, two, a, .. } =
+        world(|two| Some(PinnedDomain { domain_key: *two.key.public(), cert: None }));
+    let asked = net.host(a).node.direction(1, b());
+    net.send(a, asked);
+    let forger = Domain::new("two.example", 66, "192.0.2.66:4500");
+    let now = net.now;
+    let found = ForeignDc { cert: forger.cert(), domain_key: *forger.key.public() };
+    net.dc(&one).handle_domain_found(now, &two.name, Ok(found));
+    net.settle();
+    assert_eq!(net.direction_of(a, 1), Some(Err(ErrorCode::DomainUnreachable)));
+    assert_eq!(net.dc(&one).stats().dropped.bad_certificate, 1);
+}
+
+#[test]
+fn a_dc_whose_domain_is_not_known_here_gets_no_session_until_its_key_is() {
+    let one = Domain::new("one.example", 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let mut config = one.config();
+    config.domains.insert(two.name.clone(), PinnedDomain { domain_key: *two.key.public(), cert: Some(two.cert()) });
+    net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
+    net.add_coordinator(two.address, two.coordinator(net.now));
+    let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
+    let b = net.add_node(&two, 1, "b", "198.51.100.2:5000");
+    net.register(a);
+    net.register(b);
+    let asked = net.host(a).node.direction(7, self::b());
+    net.send(a, asked);
+    assert!(net.events(&two).contains(&Event::FindDomain(one.name.clone())));
+    assert_eq!(net.dc(&two).gauges().peers, 0);
+    let now = net.now;
+    let found = ForeignDc { cert: one.cert(), domain_key: *one.key.public() };
+    net.dc(&two).handle_domain_found(now, &one.name, Ok(found));
+    net.advance(Duration::from_secs(1));
+    assert!(net.direction_of(a, 7).unwrap().is_ok());
+}
+
+#[test]
+fn an_expired_certificate_gets_no_session() {
+    let forged = |two: &Domain| {
+        let address = vec![two.address];
+        ServerCert::sign(
+            two.provider,
+            &two.key,
+            Role::Direction,
+            two.name.clone(),
+            fqdn("dc.two.example"),
+            *two.noise.public(),
+            address,
+            BEGIN,
+        )
+    };
+    let World { mut net, one, two, a, .. } =
+        world(|two| Some(PinnedDomain { domain_key: *two.key.public(), cert: Some(forged(two)) }));
+    // A pinned certificate that has expired is as good as none: the driver is asked.
+    let asked = net.host(a).node.direction(1, b());
+    net.send(a, asked);
+    assert!(net.events(&one).contains(&Event::FindDomain(two.name.clone())));
+    assert_eq!(net.dc(&two).gauges().peers, 0);
+}
+
+#[test]
+fn what_the_other_domain_does_not_know_is_not_found() {
+    let World { mut net, a, .. } = world(fully_pinned);
+    assert_eq!(net.direct(a, 1, Target::Name(fqdn("nobody.two.example"))), Err(ErrorCode::NoSuchNode));
+}
+
+#[test]
+fn a_dead_dc_of_the_other_domain_is_an_error_within_seconds() {
+    let one = Domain::new("one.example", 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let mut config = one.config();
+    config.domains.insert(two.name.clone(), fully_pinned(&two).unwrap());
+    net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
+    let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
+    net.register(a);
+    let asked = net.host(a).node.direction(7, b());
+    net.send(a, asked);
+    net.advance(Duration::from_secs(15));
+    assert_eq!(net.direction_of(a, 7), Some(Err(ErrorCode::DomainUnreachable)));
+    net.advance(Duration::from_secs(30));
+    assert_eq!(net.dc(&one).gauges().peers, 0);
+}
+
+#[test]
+fn a_restarted_dc_of_the_other_domain_is_called_anew_and_answers() {
+    let World { mut net, one, two, a, b: other } = world(fully_pinned);
+    net.direct(a, 1, b()).unwrap();
+    let mut config = two.config();
+    config.domains.insert(one.name.clone(), PinnedDomain { domain_key: *one.key.public(), cert: None });
+    net.add_coordinator(two.address, Coordinator::new(net.now, config, [3; 32]));
+    net.register(other);
+    let asked = net.host(a).node.direction(2, b());
+    net.send(a, asked);
+    net.advance(Duration::from_secs(2));
+    assert!(net.direction_of(a, 2).unwrap().is_ok());
+}
+
+#[test]
+fn the_responder_moves_and_asks_and_both_keep_key_and_sides() {
+    let World { mut net, a, b: other, .. } = world(fully_pinned);
+    let before = net.direct(a, 7, b()).unwrap();
+    net.advance(Duration::from_secs(20));
+    net.host(other).address = "203.0.113.99:1111".parse().unwrap();
+    net.host(other).node.renumber(1, &["192.168.3.4:5000"]);
+    let moved = net.host(other).node.register_again(1);
+    net.send(other, moved);
+    net.take(a);
+    let target = Target::Node(net.host(a).node.id());
+    let of_b = net.direct(other, 7, target).unwrap();
+    let of_a = net.direction_of(a, 7).unwrap().unwrap();
+    assert_eq!((&of_a.psk, &of_b.psk), (&before.psk, &before.psk));
+    assert_eq!((of_a.side, of_b.side), (Side::Initiator, Side::Responder));
+    assert_eq!(of_a.pairs[0].remote, "203.0.113.99:1111".parse().unwrap());
+}
+
+#[test]
+fn idle_sessions_between_domains_end() {
+    let World { mut net, one, two, a, .. } = world(fully_pinned);
+    net.direct(a, 7, b()).unwrap();
+    assert_eq!((net.dc(&one).gauges().peers, net.dc(&two).gauges().peers), (1, 1));
+    net.advance(Duration::from_secs(600));
+    assert_eq!((net.dc(&one).gauges().peers, net.dc(&two).gauges().peers), (0, 0));
+    assert_eq!(net.dc(&one).gauges().deliveries, 0);
+}
