@@ -12,7 +12,7 @@ use ntm_proto::wire::message::RelayGrant;
 use ntm_proto::wire::outer::{self, RelayBound};
 
 use crate::context::Context;
-use crate::interface::{Endpoint, Interfaces};
+use crate::interface::{Change, Endpoint, Interfaces};
 use crate::tunnel_table::PeerKey;
 
 /// Holds the NAT's mapping towards the relay and the relay's soft state.
@@ -86,19 +86,17 @@ impl RelayLink {
         })
     }
 
-    /// Moves the link to the best endpoint there is now. Says whether that changed anything; `None`
-    /// where there is no endpoint for it any more.
-    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces) -> Option<bool> {
-        let (local, server) = route_to(&self.grant.addresses, interfaces)?;
-        if (local, server) == (self.local, self.server) {
-            return Some(false);
+    /// Moves the link to the best endpoint there is now, if there is one. An endpoint that looks the same
+    /// after a change may be another network: what the relay knew of it is worth nothing.
+    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces, change: &Change) {
+        let best = route_to(&self.grant.addresses, interfaces);
+        if change.gone.contains(&self.local) || best.is_some_and(|best| best != (self.local, self.server)) {
+            self.forget_index(now);
         }
-        self.local = local;
-        self.server = server;
-        self.index = None;
-        self.unanswered = 0;
-        self.next_bind = now;
-        Some(true)
+        if let Some((local, server)) = best {
+            self.local = local;
+            self.server = server;
+        }
     }
 
     /// The relay no longer seems to know the index: bind again.

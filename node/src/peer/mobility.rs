@@ -25,7 +25,7 @@ impl Peer {
         let dead_relays = self.failed_relays();
         self.paths.retain(|path| !change.gone.contains(&path.local));
         for link in &mut self.links {
-            link.rehome(now, interfaces);
+            link.rehome(now, interfaces, change);
         }
         let links: Vec<_> = self.links.iter().map(|link| (link.local, link.id)).collect();
         self.paths.retain(|path| match path.remote {
@@ -70,7 +70,7 @@ impl Peer {
     pub(crate) fn handle_ending(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
         self.paths.refresh_local(interfaces);
         for link in &mut self.links {
-            link.rehome(now, interfaces);
+            link.rehome(now, interfaces, &Change::default());
         }
         self.notice_until = Some(now + NOTICE_PERIOD);
         self.rechoose(now, ctx);

@@ -30,6 +30,8 @@ pub struct SimNode {
     config: Config,
     engine: Node,
     costs: BTreeMap<u8, u8>,
+    /// How often each interface was attached.
+    networks: BTreeMap<u8, u32>,
     interfaces: BTreeMap<u8, Vec<IpAddr>>,
     addresses: Option<(Ipv4Addr, Ipv6Addr)>,
     events: Vec<(Instant, Event)>,
@@ -52,6 +54,7 @@ impl SimNode {
             engine: Node::new(now, config.clone(), seed),
             config,
             costs: BTreeMap::new(),
+            networks: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             addresses: None,
             events: Vec::new(),
@@ -111,8 +114,9 @@ impl SimNode {
         self.apps.push(app);
     }
 
-    pub(crate) fn set_cost(&mut self, iface: u8, cost: u8) {
+    pub(crate) fn attached(&mut self, iface: u8, cost: u8) {
         self.costs.insert(iface, cost);
+        *self.networks.entry(iface).or_default() += 1;
     }
 
     /// The process is killed and started again: a new engine, the same identity, the interfaces as they are.
@@ -130,6 +134,7 @@ impl SimNode {
             name: DeviceName::parse(&format!("sim{iface}")).expect("a short name"),
             addresses: addresses.iter().map(|&address| SocketAddr::new(address, NODE_PORT)).collect(),
             cost: self.costs.get(&iface).copied().unwrap_or(10),
+            network: self.networks.get(&iface).copied().unwrap_or(0),
         };
         self.engine.handle_interface(now, interface);
     }

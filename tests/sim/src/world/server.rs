@@ -65,7 +65,7 @@ impl SimDirector {
     }
 
     pub(crate) fn found(&mut self, now: Instant, domain: &Fqdn, found: Option<ForeignDc>) {
-        let _ = (now, domain, found, LookupFailed); // TEMP
+        self.core.handle_domain_found(now, domain, found.ok_or(LookupFailed));
     }
 
     pub(crate) fn settle(&mut self, now: Instant, net: &mut Network) -> Option<Instant> {
