@@ -1,5 +1,5 @@
 //! Outer datagrams: any bytes are read without harm, and what parses is emitted as it was parsed, but
-//! for reserved bytes that nothing covers.
+//! for reserved bytes that nothing covers and a punch's padding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|datagram: &[u8]| {
     assert_eq!(peek(datagram), Ok(outer.outer_type()));
 
     let emitted = outer.emit();
-    assert_eq!(emitted.len(), datagram.len());
+    assert!(emitted.len() == datagram.len() || outer == Outer::Punch);
     let again = Outer::parse(&emitted).expect("what was emitted parses");
     assert_eq!(again.outer_type(), outer.outer_type());
     assert_eq!(again.emit(), emitted);

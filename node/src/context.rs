@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use ntm_proto::crypto::Provider;
-use ntm_proto::id::{InterfaceId, RelayId, SessionIndex};
+use ntm_proto::id::{InterfaceId, SessionIndex};
 use ntm_proto::identity::NoiseKey;
 use ntm_proto::rng::Rng;
 use ntm_proto::time::{Instant, UnixTime, WallClock};
 
 use crate::event::Event;
 use crate::interface::Endpoint;
+use crate::relay::LinkId;
 use crate::stats::Stats;
 use crate::tunnel_table::PeerKey;
 
@@ -49,7 +50,7 @@ pub(crate) struct Context {
     events: VecDeque<Event>,
     last_sequence: u64,
     indices: BTreeMap<SessionIndex, IndexOwner>,
-    binds: BTreeMap<u64, (PeerKey, RelayId)>,
+    binds: BTreeMap<u64, (PeerKey, LinkId)>,
 }
 
 impl Context {
@@ -127,16 +128,16 @@ impl Context {
     }
 
     /// A sequence number for a bind, under which its answer will be found.
-    pub(crate) fn note_bind(&mut self, now: Instant, peer: PeerKey, relay: RelayId) -> u64 {
+    pub(crate) fn note_bind(&mut self, now: Instant, peer: PeerKey, link: LinkId) -> u64 {
         let sequence = self.sequence(now);
         if self.binds.len() >= MAX_BINDS {
             self.binds.pop_first();
         }
-        self.binds.insert(sequence, (peer, relay));
+        self.binds.insert(sequence, (peer, link));
         sequence
     }
 
-    pub(crate) fn binder(&self, sequence: u64) -> Option<(PeerKey, RelayId)> {
+    pub(crate) fn binder(&self, sequence: u64) -> Option<(PeerKey, LinkId)> {
         self.binds.get(&sequence).copied()
     }
 

@@ -176,7 +176,7 @@ impl Node {
         };
         if kind != OuterType::Relayed {
             let arrival = Arrival { local: endpoint, remote: Remote::Direct(from) };
-            return self.handle_inner(now, arrival, from, kind, datagram);
+            return self.handle_inner(now, arrival, from, None, kind, datagram);
         }
         let Ok(Outer::Relayed { index, .. }) = Outer::parse(datagram) else {
             self.ctx.stats.drop(DropReason::Malformed);
@@ -193,19 +193,19 @@ impl Node {
         index: RelayIndex,
         datagram: &'a mut [u8],
     ) -> Option<Received<'a>> {
-        let Some((_, relay)) = self.peers.by_relay_index(from, index) else {
+        let Some((key, link)) = self.peers.by_relay_index(from, index) else {
             self.ctx.stats.drop(DropReason::UnknownIndex);
             return None;
         };
         let inner = &mut datagram[outer::RELAYED_HEADER..];
-        let arrival = Arrival { local: endpoint, remote: Remote::Relayed(relay) };
+        let arrival = Arrival { local: endpoint, remote: Remote::Relayed(link) };
         match outer::peek(inner) {
             Ok(
                 kind @ (OuterType::HandshakeInit
                 | OuterType::HandshakeResponse
                 | OuterType::CookieReply
                 | OuterType::Data),
-            ) => self.handle_inner(now, arrival, from, kind, inner),
+            ) => self.handle_inner(now, arrival, from, Some(key), kind, inner),
             _ => {
                 self.ctx.stats.drop(DropReason::Unexpected);
                 None
@@ -361,6 +361,7 @@ impl Node {
         now: Instant,
         arrival: Arrival,
         from: SocketAddr,
+        relayed_by: Option<PeerKey>,
         kind: OuterType,
         datagram: &'a mut [u8],
     ) -> Option<Received<'a>> {
@@ -375,7 +376,7 @@ impl Node {
             }
         };
         match outer {
-            Outer::HandshakeInit(init) => self.handle_init(now, arrival, from, &init),
+            Outer::HandshakeInit(init) => self.handle_init(now, arrival, from, relayed_by, &init),
             Outer::HandshakeResponse(response) => self.handle_response(now, arrival, &response),
             Outer::CookieReply(reply) => self.handle_cookie_reply(now, arrival, from, &reply),
             Outer::RelayBound(bound) => self.handle_bound(now, from, &bound),
@@ -389,14 +390,21 @@ impl Node {
         None
     }
 
-    fn handle_init(&mut self, now: Instant, arrival: Arrival, from: SocketAddr, init: &HandshakeInit<'_>) {
+    fn handle_init(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        from: SocketAddr,
+        relayed_by: Option<PeerKey>,
+        init: &HandshakeInit<'_>,
+    ) {
         let Some(ephemeral) = init.noise.first_chunk::<32>().copied() else {
             self.ctx.stats.drop(DropReason::Malformed);
             return;
         };
         if let Some(response) = self.held.answer_to(now, &ephemeral) {
             let response = response.to_vec();
-            self.answer_copy(now, arrival, from, response);
+            self.answer_copy(now, arrival, from, relayed_by, response);
             return;
         }
         if self.held.holds(&ephemeral) {
@@ -406,7 +414,7 @@ impl Node {
         match self.jar.check(now, &mut self.ctx.rng, init.datagram, from, under_load) {
             Verdict::Process => {}
             Verdict::Reply(reply) => {
-                self.answer_copy(now, arrival, from, reply);
+                self.answer_copy(now, arrival, from, relayed_by, reply);
                 self.ctx.stats.drop(DropReason::NoCookie);
                 return;
             }
@@ -434,22 +442,19 @@ impl Node {
     }
 
     /// Sends what answers a handshake back the way it came.
-    fn answer_copy(&mut self, now: Instant, arrival: Arrival, from: SocketAddr, datagram: Vec<u8>) {
+    fn answer_copy(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        from: SocketAddr,
+        relayed_by: Option<PeerKey>,
+        datagram: Vec<u8>,
+    ) {
         match arrival.remote {
             Remote::Direct(to) => self.ctx.transmit(arrival.local, to, datagram),
-            Remote::Relayed(relay) => {
-                let keys = self.peers.keys();
-                let bound = keys.into_iter().find(|&key| {
-                    self.peers.get(key).is_some_and(|peer| {
-                        peer.links
-                            .iter()
-                            .any(|link| link.grant.relay == relay && link.server == from && link.index().is_some())
-                    })
-                });
-                let Some(link) = bound.and_then(|key| self.peers.get_mut(key)).and_then(|peer| peer.link_mut(relay))
-                else {
-                    return;
-                };
+            Remote::Relayed(link) => {
+                let owner = relayed_by.and_then(|key| self.peers.get_mut(key));
+                let Some(link) = owner.and_then(|peer| peer.link_mut(link)) else { return };
                 let wrapped = link.wrap(now, &mut self.ctx, &datagram);
                 self.ctx.transmit(arrival.local, from, wrapped);
             }
@@ -526,20 +531,24 @@ impl Node {
     }
 
     fn handle_bound(&mut self, now: Instant, from: SocketAddr, bound: &RelayBound<'_>) {
-        let Some((key, relay)) = self.ctx.binder(bound.sequence) else {
+        let Some((key, id)) = self.ctx.binder(bound.sequence) else {
             self.ctx.stats.drop(DropReason::UnknownIndex);
             return;
         };
-        let taken = self
-            .with_peer(now, key, |peer, _, _| {
-                let link = peer.link_mut(relay).filter(|link| link.server == from)?;
-                link.handle_bound(now, bound)
-            })
-            .flatten();
-        match taken {
+        let taken = self.with_peer(now, key, |peer, ctx, _| {
+            let link = peer.link_mut(id).filter(|link| link.server == from)?;
+            let new = link.handle_bound(now, bound)?;
+            if new.learned.is_some()
+                && let Some(proof) = link.proof()
+            {
+                ctx.transmit(link.local, link.server, proof);
+            }
+            Some(new)
+        });
+        match taken.flatten() {
             Some(new) => {
                 self.ctx.forget_bind(bound.sequence);
-                self.peers.note_relay_index(key, relay, new.learned, new.outdated);
+                self.peers.note_relay_index(key, id, new.learned, new.outdated);
             }
             None => self.ctx.stats.drop(DropReason::Unauthentic),
         }

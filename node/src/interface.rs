@@ -19,6 +19,9 @@ pub struct LocalInterface {
     pub addresses: Vec<SocketAddr>,
     /// Lower is preferred.
     pub cost: u8,
+    /// Another number where the interface was attached to another network, even if its addresses look
+    /// the same there: half the world's private networks are numbered alike.
+    pub network: u32,
 }
 
 /// One local address of one interface: where a datagram leaves from or arrives.
@@ -65,14 +68,19 @@ impl Interfaces {
         interface.addresses.truncate(MAX_ADDRESSES);
         let id = interface.id;
         let place = self.entries.binary_search_by_key(&id, |entry| entry.interface.id);
-        let old = match place {
-            Ok(at) => core::mem::take(&mut self.entries[at].interface.addresses),
-            Err(_) => Vec::new(),
+        let (old, elsewhere) = match place {
+            Ok(at) => {
+                let old = &mut self.entries[at].interface;
+                (core::mem::take(&mut old.addresses), old.network != interface.network)
+            }
+            Err(_) => (Vec::new(), false),
         };
-        let change = Change {
-            gone: difference(id, &old, &interface.addresses),
-            come: difference(id, &interface.addresses, &old),
+        let (gone, come) = if elsewhere {
+            (difference(id, &old, &[]), difference(id, &interface.addresses, &[]))
+        } else {
+            (difference(id, &old, &interface.addresses), difference(id, &interface.addresses, &old))
         };
+        let change = Change { gone, come };
         if interface.addresses.is_empty() {
             if let Ok(at) = place {
                 self.entries.remove(at);
@@ -89,7 +97,7 @@ impl Interfaces {
                 if changed {
                     entry.generation = self.next_generation;
                     entry.ending = false;
-                    entry.sightings.retain(|sighting| interface.addresses.contains(&sighting.local));
+                    entry.sightings.retain(|seen| !elsewhere && interface.addresses.contains(&seen.local));
                 }
                 entry.interface = interface;
             }

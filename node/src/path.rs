@@ -16,12 +16,13 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use ntm_proto::id::{InterfaceId, RelayId};
+use ntm_proto::id::InterfaceId;
 use ntm_proto::session::amplification::Allowance;
 use ntm_proto::time::Instant;
 
 use crate::event::{PathKind, PathView};
 use crate::interface::Endpoint;
+use crate::relay::LinkId;
 
 /// What every IPv6 path carries: 1,280 less the IPv6 and UDP headers.
 pub(crate) const BASE_DATAGRAM: usize = 1_232;
@@ -65,7 +66,7 @@ const LOSS_SHIFT: u16 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Remote {
     Direct(SocketAddr),
-    Relayed(RelayId),
+    Relayed(LinkId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ impl Path {
             local: self.local.address,
             kind: match self.remote {
                 Remote::Direct(address) => PathKind::Direct(address),
-                Remote::Relayed(relay) => PathKind::Relayed(relay),
+                Remote::Relayed(link) => PathKind::Relayed(link.relay),
             },
             proven: self.is_proven(),
             rtt: self.rtt,

@@ -5,14 +5,14 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ntm_proto::crypto::equal;
-use ntm_proto::id::RelayIndex;
+use ntm_proto::id::{RelayId, RelayIndex};
 use ntm_proto::session::relay_token::bind_mac;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::RelayGrant;
 use ntm_proto::wire::outer::{self, RelayBound};
 
 use crate::context::Context;
-use crate::interface::{Endpoint, Interfaces};
+use crate::interface::{Change, Endpoint, Interfaces};
 use crate::tunnel_table::PeerKey;
 
 /// Holds the NAT's mapping towards the relay and the relay's soft state.
@@ -33,10 +33,20 @@ pub(crate) struct NewIndex {
     pub(crate) outdated: Option<(SocketAddr, RelayIndex)>,
 }
 
+/// One grant of one relay: a newer grant for the same relay is another link, so that both ends can hold
+/// on to the old one until the new one has proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LinkId {
+    pub(crate) relay: RelayId,
+    /// Counts the links to one peer.
+    pub(crate) number: u32,
+}
+
 /// One relay grant in use, from one local endpoint.
 #[derive(Debug)]
 pub(crate) struct RelayLink {
     peer: PeerKey,
+    pub(crate) id: LinkId,
     pub(crate) grant: RelayGrant,
     pub(crate) local: Endpoint,
     pub(crate) server: SocketAddr,
@@ -53,10 +63,17 @@ pub(crate) struct RelayLink {
 
 impl RelayLink {
     /// `None` where no local endpoint speaks the address family of the relay.
-    pub(crate) fn new(now: Instant, peer: PeerKey, grant: RelayGrant, interfaces: &Interfaces) -> Option<Self> {
+    pub(crate) fn new(
+        now: Instant,
+        peer: PeerKey,
+        number: u32,
+        grant: RelayGrant,
+        interfaces: &Interfaces,
+    ) -> Option<Self> {
         let (local, server) = route_to(&grant.addresses, interfaces)?;
         Some(Self {
             peer,
+            id: LinkId { relay: grant.relay, number },
             grant,
             local,
             server,
@@ -69,26 +86,16 @@ impl RelayLink {
         })
     }
 
-    /// Moves the link to the best endpoint there is now. Says whether that changed anything; `None`
-    /// where there is no endpoint for it any more.
-    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces) -> Option<bool> {
-        let (local, server) = route_to(&self.grant.addresses, interfaces)?;
-        if (local, server) == (self.local, self.server) {
-            return Some(false);
-        }
-        self.local = local;
-        self.server = server;
-        self.index = None;
-        self.unanswered = 0;
-        self.next_bind = now;
-        Some(true)
-    }
-
-    /// A newer direction brought a newer grant for the same relay.
-    pub(crate) fn renew(&mut self, now: Instant, grant: RelayGrant) {
-        if grant.token != self.grant.token {
-            self.grant = grant;
+    /// Moves the link to the best endpoint there is now, if there is one. An endpoint that looks the same
+    /// after a change may be another network: what the relay knew of it is worth nothing.
+    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces, change: &Change) {
+        let best = route_to(&self.grant.addresses, interfaces);
+        if change.gone.contains(&self.local) || best.is_some_and(|best| best != (self.local, self.server)) {
             self.forget_index(now);
+        }
+        if let Some((local, server)) = best {
+            self.local = local;
+            self.server = server;
         }
     }
 
@@ -117,7 +124,7 @@ impl RelayLink {
     }
 
     fn bind(&mut self, now: Instant, ctx: &mut Context, inner: &[u8]) -> Vec<u8> {
-        self.sequence = ctx.note_bind(now, self.peer, self.grant.relay);
+        self.sequence = ctx.note_bind(now, self.peer, self.id);
         // A bind that carries data is a bind like any other: none of its own is due for a while.
         self.next_bind = self.next_bind.max(now + RETRY[self.unanswered.min(RETRY.len() - 1)]);
         let RelayGrant { side, token, bind_key, .. } = &self.grant;
@@ -143,6 +150,11 @@ impl RelayLink {
         self.index = Some(bound.index);
         let outdated = self.previous.replace(known);
         Some(NewIndex { learned: Some(known), outdated: outdated.filter(|old| *old != known) })
+    }
+
+    /// Under the index, and ends at the relay: proves to it that this address is where the index was sent.
+    pub(crate) fn proof(&self) -> Option<Vec<u8>> {
+        Some(outer::emit_relayed(self.index?, &outer::PUNCH))
     }
 
     pub(crate) fn next_timeout(&self) -> Instant {

@@ -5,12 +5,13 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId, RelayIndex};
+use ntm_proto::id::{Fqdn, NodeId, PathId, RelayIndex};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{NodeDescription, Target};
 
 use crate::context::{Context, IndexOwner};
 use crate::peer::Peer;
+use crate::relay::LinkId;
 
 /// Peers in the table; when it is full the one silent for longest makes room, if it is dormant.
 pub(crate) const MAX_PEERS: usize = 4_096;
@@ -26,7 +27,7 @@ pub(crate) struct TunnelTable {
     by_node: BTreeMap<NodeId, PeerKey>,
     by_virtual: BTreeMap<IpAddr, PeerKey>,
     by_path: BTreeMap<PathId, PeerKey>,
-    by_relay_index: BTreeMap<(SocketAddr, RelayIndex), (PeerKey, RelayId)>,
+    by_relay_index: BTreeMap<(SocketAddr, RelayIndex), (PeerKey, LinkId)>,
     timers: BTreeSet<(Instant, PeerKey)>,
     /// When each row's timer stands in `timers`.
     scheduled: BTreeMap<PeerKey, Instant>,
@@ -61,7 +62,7 @@ impl TunnelTable {
         self.by_path.get(&path_id).copied()
     }
 
-    pub(crate) fn by_relay_index(&self, server: SocketAddr, index: RelayIndex) -> Option<(PeerKey, RelayId)> {
+    pub(crate) fn by_relay_index(&self, server: SocketAddr, index: RelayIndex) -> Option<(PeerKey, LinkId)> {
         self.by_relay_index.get(&(server, index)).copied()
     }
 
@@ -146,7 +147,7 @@ impl TunnelTable {
     pub(crate) fn note_relay_index(
         &mut self,
         key: PeerKey,
-        relay: RelayId,
+        link: LinkId,
         learned: Option<(SocketAddr, RelayIndex)>,
         outdated: Option<(SocketAddr, RelayIndex)>,
     ) {
@@ -154,7 +155,7 @@ impl TunnelTable {
             self.by_relay_index.remove(&outdated);
         }
         if let Some(learned) = learned {
-            self.by_relay_index.insert(learned, (key, relay));
+            self.by_relay_index.insert(learned, (key, link));
         }
     }
 

@@ -211,7 +211,7 @@ impl Ticket {
         [&[TICKET_VERSION][..], &nonce, &body, &tag].concat()
     }
 
-    /// Opens a sealed ticket. Says nothing about its time: compare [`expires`](Self::expires).
+    /// Opens a sealed ticket. Says nothing about its time: ask [`is_valid`](Self::is_valid).
     pub fn open(service_key: &Secret, sealed: &[u8]) -> Result<Self, Unauthentic> {
         let sealed: &[u8; Self::LEN] = sealed.try_into().map_err(|_| Unauthentic)?;
         let (version, rest) = sealed.split_first().ok_or(Unauthentic)?;
@@ -234,6 +234,11 @@ impl Ticket {
         };
         body.zeroize();
         Ok(ticket)
+    }
+
+    /// Whether its time is not over. A ticket from the future is valid: clocks differ.
+    pub fn is_valid(&self, now: UnixTime) -> bool {
+        now < self.expires
     }
 }
 
@@ -268,3 +273,132 @@ impl fmt::Display for CertError {
 }
 
 impl core::error::Error for CertError {}
+
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
+mod tests {
+    use super::*;
+    use crate::crypto::default_provider;
+
+    fn identity(seed: u8) -> IdentityKey {
+        IdentityKey::from_seed(default_provider(), Secret::new([seed; 32]))
+    }
+
+    fn name(text: &str) -> Fqdn {
+        Fqdn::parse(text).unwrap()
+    }
+
+    fn record() -> NodeRecord {
+        NodeRecord::sign(
+            default_provider(),
+            &identity(1),
+            name("printer.ntm.example"),
+            [5; 32],
+            name("ntm.example"),
+            false,
+            UnixTime::from_secs(100),
+        )
+    }
+
+    fn cert() -> ServerCert {
+        ServerCert::sign(
+            default_provider(),
+            &identity(2),
+            Role::Relay,
+            name("ntm.example"),
+            name("rs1.ntm.example"),
+            [6; 32],
+            alloc::vec!["192.0.2.1:4000".parse().unwrap(), "[2001:db8::1]:4000".parse().unwrap()],
+            UnixTime::from_secs(1_000),
+        )
+    }
+
+    fn ticket() -> Ticket {
+        Ticket {
+            node: identity(1).node_id(),
+            record_digest: record().digest(),
+            key: Secret::new([8; 32]),
+            issued: UnixTime::from_secs(10),
+            expires: UnixTime::from_secs(20),
+        }
+    }
+
+    #[test]
+    fn a_record_proves_itself_and_nothing_else() {
+        let record = record();
+        assert_eq!(record.verify(default_provider()), Ok(()));
+        assert_eq!(record.node_id(), identity(1).node_id());
+        let lies = [
+            NodeRecord { identity: *identity(3).public(), ..record.clone() },
+            NodeRecord { fqdn: name("scanner.ntm.example"), ..record.clone() },
+            NodeRecord { noise_key: [9; 32], ..record.clone() },
+            NodeRecord { manager: name("evil.example"), ..record.clone() },
+            NodeRecord { revoked: true, ..record.clone() },
+            NodeRecord { timestamp: UnixTime::from_secs(101), ..record.clone() },
+            NodeRecord { signature: [0; 64], ..record.clone() },
+        ];
+        for lie in lies {
+            assert_eq!(lie.verify(default_provider()), Err(Unauthentic), "{lie:?}");
+            assert_ne!(lie.digest(), record.digest());
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_lend_letters_to_its_neighbour() {
+        let signed =
+            |fqdn: &str, manager: &str| NodeRecord { fqdn: name(fqdn), manager: name(manager), ..record() }.digest();
+        assert_ne!(signed("ab", "c"), signed("a", "bc"));
+    }
+
+    #[test]
+    fn a_certificate_holds_for_its_role_its_domain_and_its_time() {
+        let (cert, provider, now) = (cert(), default_provider(), UnixTime::from_secs(999));
+        let domain = *identity(2).public();
+        assert_eq!(cert.verify(provider, &domain, Role::Relay, now), Ok(()));
+        assert_eq!(cert.verify(provider, &domain, Role::Direction, now), Err(CertError::WrongRole));
+        assert_eq!(cert.verify(provider, &domain, Role::Relay, cert.not_after), Err(CertError::Expired));
+        assert_eq!(cert.verify(provider, identity(3).public(), Role::Relay, now), Err(CertError::Unauthentic));
+        let lies = [
+            ServerCert { role: Role::Direction, ..cert.clone() },
+            ServerCert { name: name("rs2.ntm.example"), ..cert.clone() },
+            ServerCert { domain: name("evil.example"), ..cert.clone() },
+            ServerCert { noise_key: [7; 32], ..cert.clone() },
+            ServerCert { addresses: Vec::new(), ..cert.clone() },
+            ServerCert { not_after: UnixTime::from_secs(2_000), ..cert.clone() },
+        ];
+        for lie in lies {
+            assert_eq!(lie.verify(provider, &domain, lie.role, now), Err(CertError::Unauthentic), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_opens_for_its_dc_alone() {
+        let service = Secret::new([4; 32]);
+        let sealed = ticket().seal(&service, [1; 24]);
+        assert_eq!(sealed.len(), Ticket::LEN);
+        assert_eq!(Ticket::open(&service, &sealed), Ok(ticket()));
+        assert_eq!(Ticket::open(&Secret::new([5; 32]), &sealed), Err(Unauthentic));
+        assert!(!sealed.windows(32).any(|part| part == ticket().key.expose()));
+    }
+
+    #[test]
+    fn a_ticket_changed_cut_or_lengthened_is_refused() {
+        let service = Secret::new([4; 32]);
+        let sealed = ticket().seal(&service, [1; 24]);
+        for at in 0..sealed.len() {
+            let mut forged = sealed.clone();
+            forged[at] ^= 1;
+            assert_eq!(Ticket::open(&service, &forged), Err(Unauthentic), "byte {at}");
+            assert_eq!(Ticket::open(&service, &sealed[..at]), Err(Unauthentic), "{at} bytes");
+        }
+        let longer = [&sealed[..], &[0]].concat();
+        assert_eq!(Ticket::open(&service, &longer), Err(Unauthentic));
+    }
+
+    #[test]
+    fn a_ticket_ends_when_it_says() {
+        let ticket = ticket();
+        assert!(ticket.is_valid(UnixTime::from_secs(10)) && ticket.is_valid(UnixTime::from_millis(19_999)));
+        assert!(!ticket.is_valid(UnixTime::from_secs(20)));
+    }
+}

@@ -129,8 +129,9 @@ impl Peer {
         arrival: Arrival,
         received: usize,
     ) -> Result<Vec<u8>, DropReason> {
+        let repeat = self.session.is_repeat(&incoming);
         let known = self.communications.iter_mut().find(|known| known.path_id == request.path_id);
-        let Some(communication) = known.filter(|known| known.peer_sequence < request.sequence) else {
+        let Some(communication) = known.filter(|known| repeat || known.peer_sequence < request.sequence) else {
             return Err(DropReason::Replayed);
         };
         let payload = envelope(Message::TunnelResponse(TunnelResponse { path_id: request.path_id }));
@@ -140,11 +141,16 @@ impl Peer {
             ctx.release_index(local);
             return Err(DropReason::Unauthentic);
         };
-        communication.peer_sequence = request.sequence;
+        communication.peer_sequence = communication.peer_sequence.max(request.sequence);
         ctx.stats.handshakes_answered += 1;
         if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
             self.paths.at_mut(at).heard(received);
             self.send_over(now, ctx, at, &response);
+            // The way it came may be open in one direction only: the answer must get there before the data
+            // that will be sealed with what it agrees on, so it takes the ways the data will take.
+            for &other in self.paths.routes(now).places().iter().filter(|&&other| other != at) {
+                self.send_over(now, ctx, other, &response);
+            }
         }
         self.session_up(now, ctx);
         Ok(response)

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use ntm_proto::id::RelayId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, InterfaceNotice, PathChallenge, PathResponse};
 
@@ -12,6 +11,7 @@ use super::{Arrival, Peer};
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
 use crate::path::{FULL_DATAGRAM, Probe, Remote};
+use crate::relay::LinkId;
 use crate::stats::DropReason;
 
 /// How long probes go with a notice after the interfaces changed: a notice has no answer of its own.
@@ -25,17 +25,17 @@ impl Peer {
         let dead_relays = self.failed_relays();
         self.paths.retain(|path| !change.gone.contains(&path.local));
         for link in &mut self.links {
-            link.rehome(now, interfaces);
+            link.rehome(now, interfaces, change);
         }
-        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.grant.relay)).collect();
+        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.id)).collect();
         self.paths.retain(|path| match path.remote {
-            Remote::Relayed(relay) => links.contains(&(path.local, relay)),
+            Remote::Relayed(link) => links.contains(&(path.local, link)),
             Remote::Direct(_) => true,
         });
-        for (local, relay) in links {
-            if let Some(at) = self.paths.add(now, local, Remote::Relayed(relay)) {
+        for (local, link) in links {
+            if let Some(at) = self.paths.add(now, local, Remote::Relayed(link)) {
                 // A relay that was dead a moment ago is not the one to hope for.
-                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&relay));
+                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&link));
             }
         }
         for &local in &change.come {
@@ -70,7 +70,7 @@ impl Peer {
     pub(crate) fn handle_ending(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
         self.paths.refresh_local(interfaces);
         for link in &mut self.links {
-            link.rehome(now, interfaces);
+            link.rehome(now, interfaces, &Change::default());
         }
         self.notice_until = Some(now + NOTICE_PERIOD);
         self.rechoose(now, ctx);
@@ -81,9 +81,9 @@ impl Peer {
         }
     }
 
-    fn failed_relays(&self) -> Vec<RelayId> {
+    fn failed_relays(&self) -> Vec<LinkId> {
         let failed = self.paths.iter().filter(|path| !path.rank().is_usable());
-        failed.filter_map(|path| if let Remote::Relayed(relay) = path.remote { Some(relay) } else { None }).collect()
+        failed.filter_map(|path| if let Remote::Relayed(link) = path.remote { Some(link) } else { None }).collect()
     }
 
     /// Remote addresses in the order in which they are worth trying from elsewhere: the active one, then
@@ -121,15 +121,14 @@ impl Peer {
 
     /// Sends the probes that are due and drops those nobody answered.
     pub(crate) fn run_probes(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
+        if self.session.sealing(now).is_none() {
+            return;
+        }
         let mut changed = false;
-        let sealed = self.session.sealing(now).is_some();
         let busy = self.is_busy(now);
         let notice = self.notice_until.is_some_and(|until| now < until);
         for at in 0..self.paths.len() {
             changed |= self.paths.at_mut(at).expire(now);
-            if !sealed {
-                continue;
-            }
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {
@@ -151,8 +150,8 @@ impl Peer {
             if path.is_proven() {
                 continue;
             }
-            if let Remote::Relayed(relay) = path.remote
-                && let Some(link) = self.links.iter_mut().find(|link| link.grant.relay == relay)
+            if let Remote::Relayed(id) = path.remote
+                && let Some(link) = self.links.iter_mut().find(|link| link.id == id)
                 && link.index().is_some()
             {
                 link.forget_index(now);
@@ -186,7 +185,7 @@ impl Peer {
         self.paths.at_mut(at).remote_interface = named;
         let observed = match arrival.remote {
             Remote::Direct(from) => from,
-            Remote::Relayed(relay) => match self.link(relay) {
+            Remote::Relayed(link) => match self.link(link) {
                 Some(link) => link.server,
                 None => return,
             },
@@ -239,6 +238,7 @@ impl Peer {
         self.update_costs(interfaces);
         self.rechoose(now, ctx);
         if answered.newly_proven {
+            self.drop_older_links();
             if self.paths.is_active(at) {
                 self.lost_reported = false;
             }

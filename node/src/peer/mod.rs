@@ -19,7 +19,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use ntm_proto::crypto::PublicKeyBytes;
-use ntm_proto::id::{InterfaceId, NodeId, PathId, RelayId};
+use ntm_proto::id::{InterfaceId, NodeId, PathId};
 use ntm_proto::session::Psk;
 use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::pair::Session;
@@ -32,7 +32,7 @@ use crate::context::Context;
 use crate::event::{Event, PathView};
 use crate::interface::{Endpoint, Interfaces};
 use crate::path::{FULL_DATAGRAM, Remote};
-use crate::relay::RelayLink;
+use crate::relay::{LinkId, RelayLink};
 use crate::tunnel_table::PeerKey;
 
 pub(crate) use handshake::envelope;
@@ -44,6 +44,8 @@ use paths::{Paths, Routes};
 
 /// Path ids one pair of nodes may have in use; the oldest goes first.
 const MAX_COMMUNICATIONS: usize = 4;
+/// Relay links kept for one peer; the oldest idle one goes first.
+const MAX_LINKS: usize = 6;
 /// Virtual packets that wait for a path; the oldest go first.
 const MAX_WAITING: usize = 64;
 /// Without virtual packets for this long, a tunnel stops probing and holding NAT mappings.
@@ -99,6 +101,7 @@ pub(crate) struct Peer {
     waiting: VecDeque<Vec<u8>>,
     reassembler: Reassembler,
     next_fragment: u32,
+    next_link: u32,
     last_traffic: Instant,
     /// The last notice taken from the peer.
     notice_taken: u64,
@@ -128,6 +131,7 @@ impl Peer {
             waiting: VecDeque::new(),
             reassembler: Reassembler::default(),
             next_fragment: 0,
+            next_link: 0,
             last_traffic: now,
             notice_taken: 0,
             notice_until: None,
@@ -211,23 +215,52 @@ impl Peer {
         None
     }
 
+    /// A grant that is new becomes a link of its own beside the older ones.
     fn add_grant(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, grant: RelayGrant) {
-        let relay = grant.relay;
-        match self.links.iter_mut().find(|link| link.grant.relay == relay) {
-            Some(link) => link.renew(now, grant),
-            None => match RelayLink::new(now, self.key, grant, interfaces) {
-                Some(link) if self.links.len() < ntm_proto::wire::message::MAX_GRANTS => self.links.push(link),
-                _ => return,
-            },
+        if self.links.iter().any(|link| link.grant.token == grant.token) {
+            return;
         }
-        let Some(link) = self.links.iter_mut().find(|link| link.grant.relay == relay) else { return };
-        let local = link.local;
-        if link.index().is_none()
-            && let Some(bind) = link.handle_timeout(now, ctx)
-        {
-            ctx.transmit(local, link.server, bind);
+        let Some(mut link) = RelayLink::new(now, self.key, self.next_link, grant, interfaces) else { return };
+        self.next_link = self.next_link.wrapping_add(1);
+        self.make_room_for_link();
+        if let Some(bind) = link.handle_timeout(now, ctx) {
+            ctx.transmit(link.local, link.server, bind);
         }
-        self.paths.add(now, local, Remote::Relayed(relay));
+        self.paths.add(now, link.local, Remote::Relayed(link.id));
+        self.links.push(link);
+    }
+
+    fn make_room_for_link(&mut self) {
+        if self.links.len() < MAX_LINKS {
+            return;
+        }
+        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let oldest = self.links.iter().position(|link| active != Some(Remote::Relayed(link.id)));
+        if let Some(at) = oldest {
+            let id = self.links.remove(at).id;
+            self.paths.retain(|path| path.remote != Remote::Relayed(id));
+        }
+    }
+
+    /// Once the newest link of a relay works, older ones of the same relay only cost keep-alives.
+    fn drop_older_links(&mut self) {
+        let proven = |id: LinkId| self.paths.iter().any(|path| path.remote == Remote::Relayed(id) && path.is_proven());
+        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let outdated: Vec<LinkId> = self
+            .links
+            .iter()
+            .map(|link| link.id)
+            .filter(|id| active != Some(Remote::Relayed(*id)))
+            .filter(|id| {
+                self.links
+                    .iter()
+                    .any(|newer| newer.id.relay == id.relay && newer.id.number > id.number && proven(newer.id))
+            })
+            .collect();
+        if !outdated.is_empty() {
+            self.links.retain(|link| !outdated.contains(&link.id));
+            self.paths.retain(|path| !matches!(path.remote, Remote::Relayed(id) if outdated.contains(&id)));
+        }
     }
 
     fn add_pair(&mut self, now: Instant, interfaces: &Interfaces, pair: &CandidatePair, promise: usize) {
@@ -273,12 +306,12 @@ impl Peer {
         }
     }
 
-    fn link(&self, relay: RelayId) -> Option<&RelayLink> {
-        self.links.iter().find(|link| link.grant.relay == relay)
+    fn link(&self, id: LinkId) -> Option<&RelayLink> {
+        self.links.iter().find(|link| link.id == id)
     }
 
-    pub(crate) fn link_mut(&mut self, relay: RelayId) -> Option<&mut RelayLink> {
-        self.links.iter_mut().find(|link| link.grant.relay == relay)
+    pub(crate) fn link_mut(&mut self, id: LinkId) -> Option<&mut RelayLink> {
+        self.links.iter_mut().find(|link| link.id == id)
     }
 
     /// Sends one outer datagram over one path, if what its address has sent permits that.
@@ -295,8 +328,8 @@ impl Peer {
         let (local, remote) = (path.local, path.remote);
         match remote {
             Remote::Direct(to) => ctx.transmit(local, to, datagram.to_vec()),
-            Remote::Relayed(relay) => {
-                let Some(link) = self.link_mut(relay) else { return };
+            Remote::Relayed(id) => {
+                let Some(link) = self.link_mut(id) else { return };
                 let wrapped = link.wrap(now, ctx, datagram);
                 let server = link.server;
                 ctx.transmit(local, server, wrapped);
@@ -350,7 +383,9 @@ impl Peer {
         if self.is_dormant(now) {
             return next;
         }
-        next = self.paths.iter().map(crate::path::Path::next_timeout).fold(next, Instant::min);
+        if self.session.sealing(now).is_some() {
+            next = self.paths.iter().map(crate::path::Path::next_timeout).fold(next, Instant::min);
+        }
         next = self.links.iter().map(RelayLink::next_timeout).fold(next, Instant::min);
         if self.stranded_since.is_some() {
             next = next.min(self.next_recovery);
@@ -376,11 +411,11 @@ impl Peer {
                 ctx.transmit(local, server, bind);
             }
             if link.is_silent() {
-                silent.push(link.grant.relay);
+                silent.push(link.id);
             }
         }
         for path in self.paths.iter_mut() {
-            if matches!(path.remote, Remote::Relayed(relay) if silent.contains(&relay)) {
+            if matches!(path.remote, Remote::Relayed(id) if silent.contains(&id)) {
                 path.question(now);
             }
         }

@@ -279,3 +279,232 @@ fn cookie_for(secret: &Secret, from: SocketAddr) -> [u8; MAC] {
 fn reply_cipher(public: &PublicKeyBytes) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(&crypto::blake2s(&[COOKIE_LABEL, public]).into())
 }
+
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
+mod tests {
+    use super::*;
+    use crate::crypto::default_provider;
+    use crate::id::SessionIndex;
+    use crate::identity::NoiseKey;
+    use crate::session::{HandshakeError, Incoming, Initiator, Session};
+    use core::net::Ipv4Addr;
+
+    const NOW: Instant = Instant::from_millis(10_000);
+
+    struct World {
+        rng: Rng,
+        initiator: NoiseKey,
+        responder: NoiseKey,
+        jar: CookieJar,
+        session: Session<5>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut rng = Rng::from_seed([2; 32]);
+            let provider = default_provider();
+            let initiator = NoiseKey::from_secret(provider, Secret::new(rng.array()));
+            let responder = NoiseKey::from_secret(provider, Secret::new(rng.array()));
+            let jar = CookieJar::new(responder.public(), NOW, &mut rng);
+            Self { rng, initiator, responder, jar, session: Session::new(provider) }
+        }
+
+        fn begin(&mut self, now: Instant) -> Vec<u8> {
+            let index = SessionIndex(self.rng.u32());
+            let (psk, peer) = (Secret::new([1; 32]), *self.responder.public());
+            self.session.begin(now, &mut self.rng, &self.initiator, &peer, &psk, index, b"payload")
+        }
+
+        fn check(&mut self, now: Instant, datagram: &[u8], from: SocketAddr, load: bool) -> Verdict {
+            self.jar.check(now, &mut self.rng, datagram, from, load)
+        }
+
+        fn answer(&mut self, now: Instant, reply: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+            self.session.handle_cookie_reply(now, &CookieReply::parse(reply).unwrap())
+        }
+    }
+
+    fn address(last: u8, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), port)
+    }
+
+    fn reply(verdict: Verdict) -> Vec<u8> {
+        match verdict {
+            Verdict::Reply(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_load_nobody_needs_a_cookie() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        assert_eq!(world.check(NOW, &init, address(1, 1), false), Verdict::Process);
+    }
+
+    #[test]
+    fn under_load_a_handshake_costs_one_more_round_trip_and_works() {
+        let mut world = World::new();
+        let from = address(1, 1);
+        let init = world.begin(NOW);
+        let cookie = reply(world.check(NOW, &init, from, true));
+        assert!(cookie.len() <= init.len(), "a victim gets less than the attacker sent");
+        let again = world.answer(NOW, &cookie).unwrap();
+        assert_eq!(again.len(), init.len());
+        assert_eq!(world.check(NOW, &again, from, true), Verdict::Process);
+        let parsed = HandshakeInit::parse(&again).unwrap();
+        assert!(Incoming::read(default_provider(), &mut world.rng, &world.responder, &parsed).is_ok());
+        // The cookie serves the retransmission and the next handshake too.
+        let again = world.session.handshake_datagram().unwrap();
+        assert_eq!(world.check(NOW, &again, from, true), Verdict::Process);
+        let next = world.begin(NOW);
+        assert_eq!(world.check(NOW, &next, from, true), Verdict::Process);
+        assert_eq!(world.jar.stats().processed, 3);
+    }
+
+    #[test]
+    fn a_cookie_from_another_address_or_port_is_refused() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        let cookie = reply(world.check(NOW, &init, address(1, 1), true));
+        let again = world.answer(NOW, &cookie).unwrap();
+        for from in [address(2, 1), address(1, 2), "[2001:db8::1]:1".parse().unwrap()] {
+            assert!(matches!(world.check(NOW, &again, from, true), Verdict::Reply(_)), "{from}");
+        }
+        assert_eq!(world.jar.stats().bad_mac2, 3);
+    }
+
+    #[test]
+    fn the_same_host_seen_through_a_dual_stack_socket_is_the_same_address() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        let cookie = reply(world.check(NOW, &init, address(1, 1), true));
+        let again = world.answer(NOW, &cookie).unwrap();
+        let mapped = "[::ffff:192.0.2.1]:1".parse().unwrap();
+        assert_eq!(world.check(NOW, &again, mapped, true), Verdict::Process);
+    }
+
+    #[test]
+    fn a_fresh_cookie_outlives_a_change_of_the_secret_and_an_old_one_does_not() {
+        let mut world = World::new();
+        let from = address(1, 1);
+        let init = world.begin(NOW);
+        let late = NOW + Duration::from_secs(119);
+        let cookie = reply(world.check(late, &init, from, true));
+        let again = world.answer(late, &cookie).unwrap();
+        let changed = NOW + Duration::from_secs(121);
+        assert_eq!(world.check(changed, &again, from, true), Verdict::Process);
+        let twice = NOW + Duration::from_secs(242);
+        assert!(matches!(world.check(twice, &again, from, true), Verdict::Reply(_)));
+        // After a long silence the secret before it is not brought back.
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        let cookie = reply(world.check(NOW, &init, from, true));
+        let again = world.answer(NOW, &cookie).unwrap();
+        let silence = NOW + Duration::from_secs(1_000);
+        assert!(matches!(world.check(silence, &again, from, true), Verdict::Reply(_)));
+    }
+
+    #[test]
+    fn an_initiator_forgets_a_cookie_after_two_minutes() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        let cookie = reply(world.check(NOW, &init, address(1, 1), true));
+        world.answer(NOW, &cookie).unwrap();
+        let next = world.begin(NOW + COOKIE_LIFETIME);
+        assert_eq!(*HandshakeInit::parse(&next).unwrap().mac2, [0; MAC]);
+    }
+
+    #[test]
+    fn a_first_message_with_a_wrong_mac_gets_no_answer_at_all() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        for at in (1..init.len() - MAC).step_by(7) {
+            let mut forged = init.clone();
+            forged[at] ^= 1;
+            assert_eq!(world.check(NOW, &forged, address(1, 1), true), Verdict::Drop, "byte {at}");
+        }
+        for len in 0..init.len() {
+            assert_eq!(world.check(NOW, &init[..len], address(1, 1), true), Verdict::Drop, "{len} bytes");
+        }
+        let stats = world.jar.stats();
+        assert!(stats.bad_mac1 > 0 && stats.malformed > 0 && stats.replies == 0);
+    }
+
+    #[test]
+    fn forged_and_foreign_cookie_replies_are_refused() {
+        let mut world = World::new();
+        let from = address(1, 1);
+        let first = world.begin(NOW);
+        let old = reply(world.check(NOW, &first, from, true));
+        let init = world.begin(NOW);
+        assert_eq!(world.answer(NOW, &old), Err(HandshakeError::UnknownIndex));
+        let cookie = reply(world.check(NOW, &init, from, true));
+        for at in 8..cookie.len() {
+            let mut forged = cookie.clone();
+            forged[at] ^= 1;
+            assert_eq!(world.answer(NOW, &forged), Err(HandshakeError::BadCookie), "byte {at}");
+        }
+        // The answer to another first message, with its index changed to ours.
+        let mut moved = old;
+        moved[4..8].copy_from_slice(&cookie[4..8]);
+        assert_eq!(world.answer(NOW, &moved), Err(HandshakeError::BadCookie));
+        assert!(world.answer(NOW, &cookie).is_ok());
+        assert_eq!(world.answer(NOW, &cookie), Err(HandshakeError::BadCookie), "each sends once");
+    }
+
+    #[test]
+    fn cookie_replies_cannot_make_an_initiator_send_without_end() {
+        let mut world = World::new();
+        let init = world.begin(NOW);
+        let sent = (0..100)
+            .filter(|port| {
+                let cookie = reply(world.check(NOW, &init, address(1, *port), true));
+                world.answer(NOW, &cookie).is_ok()
+            })
+            .count();
+        assert_eq!(sent, usize::from(crate::session::pair::MAX_COOKIE_REPLIES));
+    }
+
+    #[test]
+    fn without_a_cookie_mac2_is_zero_and_with_one_only_mac2_changes() {
+        let mut world = World::new();
+        let (psk, peer) = (Secret::new([1; 32]), *world.responder.public());
+        let (initiator, init) = Initiator::start(
+            default_provider(),
+            &mut world.rng,
+            &world.initiator,
+            &peer,
+            &psk,
+            SessionIndex(1),
+            b"",
+            None,
+        );
+        let cookie = Cookie { value: [5; MAC], received: NOW };
+        let again = initiator.datagram(Some(&cookie));
+        let end = init.len() - MAC;
+        assert_eq!(init[end..], [0; MAC]);
+        assert_eq!(again[..end], init[..end]);
+        assert_ne!(again[end..], [0; MAC]);
+    }
+
+    #[test]
+    fn a_burst_or_a_steady_flood_is_load_and_ordinary_traffic_is_not() {
+        let mut meter = LoadMeter::new(100);
+        let mut now = NOW;
+        for _ in 0..1_000 {
+            now += Duration::from_millis(20);
+            assert!(!meter.note(now), "50 a second");
+        }
+        let loaded = (0..300).filter(|_| meter.note(now)).count();
+        assert!((195..=205).contains(&loaded), "{loaded}: a second's worth may come at once");
+        let mut loaded = 0;
+        for _ in 0..3_000 {
+            now += Duration::from_millis(1);
+            loaded += usize::from(meter.note(now));
+        }
+        assert!(loaded > 2_900, "{loaded} of 3,000 at 1,000 a second");
+        assert!(!meter.note(now + Duration::from_secs(2)), "over soon after it ends");
+    }
+}

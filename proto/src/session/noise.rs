@@ -66,7 +66,8 @@ impl CryptoResolver for Resolver {
             CipherChoice::ChaChaPoly => Suite::ChaCha20Poly1305,
             CipherChoice::AESGCM => Suite::Aes256Gcm,
         };
-        if !self.provider.suites().contains(&suite) {
+        // Every provider has ChaCha20-Poly1305.
+        if suite != Suite::ChaCha20Poly1305 && !self.provider.suites().contains(&suite) {
             return None;
         }
         Some(Box::new(Aead { provider: self.provider, suite, key: None }))

@@ -92,7 +92,8 @@ pub struct Opened {
     /// This was the first datagram on a key pair this end responded for: the peer has the keys.
     pub confirmed: bool,
     /// The peer has sealed nothing later that arrived before: what this says about the peer's
-    /// whereabouts is its newest word.
+    /// whereabouts is its newest word. After crossing first handshakes, where the peer spoke before it
+    /// knew that its keys had arrived, this may be mistaken until it knows.
     pub highest: bool,
 }
 
@@ -497,5 +498,64 @@ impl<const W: usize> Session<W> {
             self.retired.pop_front();
         }
         self.retired.push_back(index);
+    }
+}
+
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
+mod tests {
+    use super::*;
+    use crate::crypto::{Secret, default_provider};
+    use crate::session::transport::{reject_after_messages, rekey_after_messages};
+    use crate::wire::outer::HandshakeInit;
+
+    type Ends = [(Session<5>, NoiseKey); 2];
+
+    fn ends() -> Ends {
+        [1, 2].map(|seed| {
+            let key = NoiseKey::from_secret(default_provider(), Secret::new([seed; 32]));
+            (Session::new(default_provider()), key)
+        })
+    }
+
+    fn connect([a, b]: &mut Ends, rng: &mut Rng, now: Instant) {
+        let psk = Secret::new([7; 32]);
+        let (here, there) = (SessionIndex(rng.u32()), SessionIndex(rng.u32()));
+        let init = a.0.begin(now, rng, &a.1, b.1.public(), &psk, here, b"");
+        let init = HandshakeInit::parse(&init).unwrap();
+        let incoming = Incoming::read(default_provider(), rng, &b.1, &init).unwrap();
+        let response = b.0.accept(now, incoming, &psk, there, b"").unwrap();
+        a.0.handle_response(now, &HandshakeResponse::parse(&response).unwrap()).unwrap();
+        let mut first = a.0.seal(now, b"first").unwrap();
+        assert!(b.0.open_in_place(now, &mut first).unwrap().confirmed);
+    }
+
+    #[test]
+    fn keys_that_sealed_many_datagrams_are_renewed_at_once_by_either_end() {
+        for end in [0, 1] {
+            let mut ends = ends();
+            let mut rng = Rng::from_seed([1; 32]);
+            let now = Instant::from_millis(5_000);
+            connect(&mut ends, &mut rng, now);
+            let sealing = ends[end].0.sealing(now).unwrap();
+            sealing.pretend_sealed(rekey_after_messages(sealing.suite()));
+            assert_eq!(ends[end].0.handle_timeout(now), Some(SessionTimer::Rekey));
+            connect(&mut ends, &mut rng, now);
+            assert_eq!(ends[end].0.sealing(now).unwrap().sealed(), u64::from(end == 0));
+            assert_eq!(ends[end].0.handle_timeout(now), None);
+        }
+    }
+
+    #[test]
+    fn exhausted_keys_seal_nothing_but_still_open() {
+        let mut ends = ends();
+        let mut rng = Rng::from_seed([1; 32]);
+        let now = Instant::ZERO;
+        connect(&mut ends, &mut rng, now);
+        let sealing = ends[0].0.sealing(now).unwrap();
+        sealing.pretend_sealed(reject_after_messages(sealing.suite()));
+        assert_eq!(ends[0].0.seal(now, b"data"), Err(SealError::NoKey));
+        let mut datagram = ends[1].0.seal(now, b"data").unwrap();
+        assert!(ends[0].0.open_in_place(now, &mut datagram).is_ok());
     }
 }

@@ -4,10 +4,12 @@
 //!  0        1          4         20          28         32         40        56
 //! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬─────────┐
 //! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ mac     │
-//! │        │ (zero)   │         │ (ms, UTC) │ (kB/s)   │          │         │
+//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │         │
 //! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴─────────┘
 //!  └──────────────────── mac covers this ─────────────────────────┘
 //! ```
+//!
+//! Reserved bytes are zero, and ignored where the MAC is right.
 //!
 //! A DC and its relays share a [`GrantKey`]. The DC mints a token a communication; the relay checks it by
 //! that key alone, so the first packet through the relay needs no message from the DC. The token is
@@ -109,11 +111,7 @@ impl GrantKey {
 
     /// The key with which one side authenticates its binds.
     pub fn bind_key(&self, token: &RelayToken, side: Side) -> Psk {
-        let side = match side {
-            Side::Initiator => 0,
-            Side::Responder => 1,
-        };
-        crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side]])
+        crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side.number()]])
     }
 
     fn mac(&self, body: &[u8]) -> [u8; MAC] {
@@ -149,3 +147,75 @@ impl fmt::Display for TokenError {
 }
 
 impl core::error::Error for TokenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: TokenBody =
+        TokenBody { path_id: PathId([6; 16]), expires: UnixTime::from_secs(1_000), rate: 125, serial: 42 };
+
+    fn grant() -> GrantKey {
+        GrantKey { key_id: 3, key: Secret::new([11; 32]) }
+    }
+
+    #[test]
+    fn a_relay_reads_what_the_dc_wrote() {
+        let token = grant().mint(&BODY);
+        assert_eq!(token.key_id(), 3);
+        assert_eq!(grant().open(&token, UnixTime::from_secs(999)), Ok(BODY));
+        let copied = RelayToken::from_bytes(*token.as_bytes());
+        assert_eq!(copied, token);
+    }
+
+    #[test]
+    fn a_token_ends_when_it_says() {
+        let token = grant().mint(&BODY);
+        assert_eq!(grant().open(&token, BODY.expires), Err(TokenError::Expired));
+        let before = UnixTime::from_millis(BODY.expires.as_millis() - 1);
+        assert!(grant().open(&token, before).is_ok());
+    }
+
+    #[test]
+    fn a_token_changed_anywhere_is_refused() {
+        let token = grant().mint(&BODY);
+        for at in 0..RelayToken::LEN {
+            let mut bytes = *token.as_bytes();
+            bytes[at] ^= 1;
+            let expected = if at == 0 { TokenError::UnknownKey } else { TokenError::Forged };
+            assert_eq!(grant().open(&RelayToken::from_bytes(bytes), UnixTime::default()), Err(expected), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_domain_is_refused_even_with_the_same_key_number() {
+        let token = GrantKey { key_id: 3, key: Secret::new([12; 32]) }.mint(&BODY);
+        assert_eq!(grant().open(&token, UnixTime::default()), Err(TokenError::Forged));
+    }
+
+    #[test]
+    fn each_side_of_each_token_has_a_bind_key_of_its_own() {
+        let (grant, other) = (grant(), GrantKey { key_id: 3, key: Secret::new([12; 32]) });
+        let (token, next) = (grant.mint(&BODY), grant.mint(&TokenBody { serial: 43, ..BODY }));
+        let keys = [
+            grant.bind_key(&token, Side::Initiator),
+            grant.bind_key(&token, Side::Responder),
+            grant.bind_key(&next, Side::Initiator),
+            grant.bind_key(&next, Side::Responder),
+            other.bind_key(&token, Side::Initiator),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(keys.iter().skip(at + 1).all(|other| other != key));
+            assert!(*key != grant.key);
+        }
+        let message = b"bind";
+        assert_ne!(bind_mac(&keys[0], message), bind_mac(&keys[1], message));
+        assert_eq!(bind_mac(&keys[0], message), bind_mac(&grant.bind_key(&token, Side::Initiator), message));
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let printed = std::format!("{:?}", grant().mint(&BODY));
+        assert_eq!(printed, "RelayToken(key 3, ..)");
+    }
+}

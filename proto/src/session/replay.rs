@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn windows_are_as_wide_as_the_design_says() {
-        assert!(ReplayWindow::<DATA_WINDOW_WORDS>::SPAN >= 8_192);
-        assert!(ReplayWindow::<SIGNAL_WINDOW_WORDS>::SPAN >= 256);
+        assert_eq!(ReplayWindow::<DATA_WINDOW_WORDS>::SPAN, 8_192);
+        assert_eq!(ReplayWindow::<SIGNAL_WINDOW_WORDS>::SPAN, 256);
     }
 
     #[test]

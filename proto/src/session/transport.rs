@@ -147,7 +147,7 @@ impl SealingKey {
         if counter < reject_after_messages(self.suite) { Ok(counter) } else { Err(Exhausted) }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, any(feature = "aws-lc", feature = "pure-rust")))]
     pub(crate) fn pretend_sealed(&self, count: u64) {
         self.counter.store(count, Ordering::Relaxed);
     }
@@ -230,5 +230,84 @@ impl fmt::Debug for SealingKey {
 impl fmt::Debug for OpeningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OpeningKey(..)")
+    }
+}
+
+#[cfg(test)]
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
+mod tests {
+    use super::*;
+    use crate::crypto::default_provider;
+
+    const REMOTE: SessionIndex = SessionIndex(0xa1b2_c3d4);
+
+    fn keys(suite: Suite) -> (SealingKey, OpeningKey) {
+        let key = Secret::new([3; 32]);
+        (SealingKey::new(default_provider(), suite, &key, REMOTE), OpeningKey::new(default_provider(), suite, &key))
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_every_suite_and_the_header_says_for_whom() {
+        for &suite in default_provider().suites() {
+            let (sealing, opening) = keys(suite);
+            for counter in 0..3 {
+                let mut datagram = sealing.seal(b"a packet").unwrap();
+                assert_eq!(datagram[..4], [4, 0, 0, 0]);
+                assert_eq!(datagram[4..8], [0xa1, 0xb2, 0xc3, 0xd4]);
+                let (at, plaintext) = opening.open_in_place(&mut datagram).unwrap();
+                assert_eq!((at, &datagram[plaintext]), (counter, &b"a packet"[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_plaintext_can_be_sealed() {
+        let (sealing, opening) = keys(Suite::ChaCha20Poly1305);
+        let mut datagram = sealing.seal(b"").unwrap();
+        assert_eq!(datagram.len(), DATA_OVERHEAD);
+        assert!(opening.open_in_place(&mut datagram).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn threads_that_seal_at_once_never_share_a_counter() {
+        let (sealing, _) = keys(Suite::ChaCha20Poly1305);
+        let mut counters: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut room = [0; DATA_OVERHEAD];
+                        (0..1_000).map(|_| sealing.seal_in_place(&mut room).unwrap()).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        counters.sort_unstable();
+        assert!(counters.iter().copied().eq(0..4_000));
+    }
+
+    #[test]
+    fn a_key_that_sealed_all_it_may_seals_no_more_however_often_it_is_asked() {
+        for &suite in default_provider().suites() {
+            let (sealing, _) = keys(suite);
+            sealing.pretend_sealed(reject_after_messages(suite) - 2);
+            assert!(sealing.is_worn() && !sealing.is_exhausted());
+            assert!(sealing.seal(b"last but one").is_ok() && sealing.seal(b"last").is_ok());
+            for _ in 0..10 {
+                assert_eq!(sealing.seal(b"too many"), Err(Exhausted));
+            }
+            assert_eq!(sealing.sealed(), reject_after_messages(suite));
+        }
+    }
+
+    #[test]
+    fn keys_of_another_suite_or_secret_open_nothing() {
+        let (sealing, opening) = keys(Suite::ChaCha20Poly1305);
+        let other = OpeningKey::new(default_provider(), Suite::ChaCha20Poly1305, &Secret::new([4; 32]));
+        let (_, aes) = keys(Suite::Aes256Gcm);
+        let datagram = sealing.seal(b"data").unwrap();
+        assert_eq!(other.open_in_place(&mut datagram.clone()), Err(OpenError::Unauthentic));
+        assert_eq!(aes.open_in_place(&mut datagram.clone()), Err(OpenError::Unauthentic));
+        assert!(opening.open_in_place(&mut datagram.clone()).is_ok());
     }
 }

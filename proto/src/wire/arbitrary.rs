@@ -327,10 +327,13 @@ fn outer_of(kind: OuterType) -> BoxedStrategy<Vec<u8>> {
     }
 }
 
-/// A valid outer datagram that a relay forwards.
+/// A valid outer datagram that a relay is handed.
 pub(super) fn relayable() -> impl Strategy<Value = Vec<u8>> {
-    select(&[OuterType::HandshakeInit, OuterType::HandshakeResponse, OuterType::CookieReply, OuterType::Data][..])
-        .prop_flat_map(sessions_datagram)
+    let sessions = [OuterType::HandshakeInit, OuterType::HandshakeResponse, OuterType::CookieReply, OuterType::Data];
+    prop_oneof![
+        4 => select(sessions.to_vec()).prop_flat_map(sessions_datagram),
+        1 => Just(outer::PUNCH.to_vec()),
+    ]
 }
 
 fn sessions_datagram(kind: OuterType) -> BoxedStrategy<Vec<u8>> {

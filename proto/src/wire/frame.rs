@@ -241,3 +241,112 @@ impl InterfaceNotice {
         Ok(Self { sequence, live })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::arbitrary::{emitted, fragment_parts, notice, path_challenge, path_response};
+    use super::*;
+
+    const CHALLENGE: PathChallenge = PathChallenge { nonce: 0x0102, interface: InterfaceId(7), generation: 0x0304 };
+
+    #[test]
+    fn the_frames_lie_as_documented() {
+        let challenge = [2, 7, 3, 4, 0, 0, 0, 0, 0, 0, 1, 2];
+        assert_eq!(emitted(|out| CHALLENGE.emit(0, out)), challenge);
+        assert_eq!(emitted(|out| CHALLENGE.emit(14, out)), [&challenge[..], &[0, 0]].concat());
+        let PathChallenge { nonce, interface, generation } = CHALLENGE;
+        let observed = "[2001:db8::9]:80".parse().unwrap();
+        let response = PathResponse { nonce, interface, generation, observed };
+        let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 80];
+        assert_eq!(emitted(|out| response.emit(out)), [&[3][..], &challenge[1..], &address].concat());
+        let fragment = Fragment { id: 1, offset: 2, total: 5, data: b"abc" };
+        assert_eq!(emitted(|out| fragment.emit(out)), [4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, b'a', b'b', b'c']);
+        assert_eq!(emitted(|out| Frame::KeepAlive.emit(out)), [5]);
+        let notice = InterfaceNotice {
+            sequence: 9,
+            live: Vec::from([LiveInterface { id: InterfaceId(3), generation: 0x0102, ending: true }]),
+        };
+        assert_eq!(emitted(|out| notice.emit(out)), [6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 3, 1, 1, 2]);
+        assert_eq!(emitted(|out| Frame::Signal(b"..").emit(out)), [1, b'.', b'.']);
+    }
+
+    #[test]
+    fn a_virtual_packet_is_known_by_its_first_nibble() {
+        for packet in [&[0x45, 0][..], &[0x60]] {
+            assert_eq!(Frame::parse(packet), Ok(Frame::Packet(packet)));
+        }
+    }
+
+    #[test]
+    fn no_frame_type_begins_a_packet() {
+        assert!(FrameType::ALL.iter().all(|kind| !matches!(kind.number() >> 4, 4 | 6)));
+    }
+
+    #[test]
+    fn an_unassigned_type_is_refused() {
+        let assigned = |first: u8| FrameType::from_number(first).is_some() || matches!(first >> 4, 4 | 6);
+        for first in (0..=u8::MAX).filter(|first| !assigned(*first)) {
+            assert_eq!(Frame::parse(&[first; 64]), Err(ParseError::UnknownType));
+        }
+        assert_eq!(Frame::parse(&[]), Err(ParseError::Truncated));
+    }
+
+    #[test]
+    fn a_fragment_outside_its_frame_is_refused() {
+        let parse = |offset: u32, total: u32, data: &[u8]| {
+            let frame = [&[4, 0, 0, 0, 1][..], &offset.to_be_bytes(), &total.to_be_bytes(), data].concat();
+            Frame::parse(&frame).map(|_| ())
+        };
+        assert_eq!(parse(65_533, 65_535, b"ab"), Ok(()));
+        assert_eq!(parse(65_534, 65_535, b"ab"), Err(ParseError::BadValue));
+        assert_eq!(parse(u32::MAX, 65_535, b"ab"), Err(ParseError::BadValue));
+        assert_eq!(parse(0, 65_536, b"ab"), Err(ParseError::BadValue));
+        assert_eq!(parse(0, 65_535, b""), Err(ParseError::BadValue));
+        assert_eq!(parse(0, 0, b""), Err(ParseError::BadValue));
+    }
+
+    #[test]
+    fn a_notice_with_an_interface_twice_or_too_many_is_refused() {
+        let twice = [6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 3, 1, 1, 2, 3, 0, 1, 2];
+        assert_eq!(Frame::parse(&twice), Err(ParseError::DuplicateField));
+        assert_eq!(Frame::parse(&[6, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]), Err(ParseError::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_arrives_as_it_was_sent(
+            (challenge, padding) in (path_challenge(), 0..1_500_usize),
+            response in path_response(),
+            (id, offset, total, data) in fragment_parts(),
+            notice in notice(),
+        ) {
+            let bytes = emitted(|out| challenge.emit(padding, out));
+            prop_assert_eq!(bytes.len(), padding.max(PATH_CHALLENGE));
+            prop_assert_eq!(Frame::parse(&bytes), Ok(Frame::PathChallenge(challenge)));
+            let frames = [
+                Frame::PathChallenge(challenge),
+                Frame::PathResponse(response),
+                Frame::Fragment(Fragment { id, offset, total, data: &data }),
+                Frame::InterfaceNotice(notice),
+                Frame::KeepAlive,
+            ];
+            for frame in frames {
+                let bytes = emitted(|out| frame.emit(out));
+                prop_assert_eq!(Frame::parse(&bytes), Ok(frame));
+            }
+        }
+
+        #[test]
+        fn a_shortened_or_lengthened_response_or_notice_is_refused(response in path_response(), notice in notice()) {
+            for bytes in [emitted(|out| response.emit(out)), emitted(|out| notice.emit(out))] {
+                for end in 0..bytes.len() {
+                    prop_assert_eq!(Frame::parse(&bytes[..end]), Err(ParseError::Truncated));
+                }
+                let longer = [bytes, Vec::from([0])].concat();
+                prop_assert_eq!(Frame::parse(&longer), Err(ParseError::TrailingBytes));
+            }
+        }
+    }
+}

@@ -5,21 +5,21 @@
 //! HandshakeResponse type(1)=2  flags(1)  reserved(2)  sender(4)  receiver(4)  Noise message(48…)  mac1(16)  mac2(16)
 //! CookieReply       type(1)=3  flags(1)  reserved(2)  receiver(4)  nonce(24)  sealed cookie(32)
 //! Data              type(1)=4  flags(1)  reserved(2)  receiver(4)  counter(8)  ciphertext  tag(16)
-//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above
-//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(64)  mac(16)  nothing or one of the four
+//! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above, or a punch
+//! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(56)  mac(16)  nothing, or as in Relayed
 //! RelayBound        type(1)=7  side(1)  reserved(2)  relay index(4)  sequence(8)  observed(18)  mac(16)
 //! RelayPing         type(1)=8  reserved(3)  nonce(8)  reserved(20)
 //! RelayPong         type(1)=9  reserved(3)  nonce(8)  observed(18)  reserved(2)
-//! Punch             type(1)=10 reserved(3)
+//! Punch             type(1)=10 reserved(3)  padding
 //! ```
 //!
 //! Flags and reserved bytes are sent as zero and ignored on receipt, for a later version to use. Where a
 //! MAC or a tag covers them they are covered as they were received ([`HandshakeInit::covered`],
 //! [`Data::header`], [`RelayBind::covered`], [`RelayBound::covered`]).
 //!
-//! An unknown type is refused. A datagram whose layout ends is refused where bytes follow. Four layouts
-//! take their length from UDP (handshakes, data, what follows a relay's header): a shortened one may
-//! parse, and fails its MAC or its tag.
+//! An unknown type is refused. A datagram whose layout ends is refused where bytes follow. Some layouts
+//! take their length from UDP: shortened handshakes, data and what follows a relay's header may parse, and
+//! fail their MAC or their tag; what follows a punch's four bytes means nothing.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -67,7 +67,7 @@ pub const RELAY_BOUND: usize = RELAY_BOUND_COVERED + MAC;
 /// Bytes of a relay ping and of its pong: equal, so that a relay multiplies nothing.
 pub const RELAY_PING: usize = 32;
 
-/// A whole punch: it opens a NAT on its way out and need not arrive.
+/// A punch without padding: it opens a NAT on its way out and need not arrive.
 pub const PUNCH: [u8; 4] = [OuterType::Punch as u8, 0, 0, 0];
 
 /// An outer datagram. Nothing about it is authentic yet.
@@ -77,7 +77,8 @@ pub enum Outer<'a> {
     HandshakeResponse(HandshakeResponse<'a>),
     CookieReply(CookieReply<'a>),
     Data(Data<'a>),
-    /// `inner` begins like one of the four above and is for its receiver to parse.
+    /// `inner` begins like one of the four above or is a punch, which ends at the relay. It is for its
+    /// receiver to parse.
     Relayed {
         index: RelayIndex,
         inner: &'a [u8],
@@ -205,8 +206,7 @@ impl<'a> Outer<'a> {
                 Self::RelayPong { nonce, observed }
             }
             OuterType::Punch => {
-                let (_, input) = header(datagram, OuterType::Punch)?;
-                input.finish()?;
+                header(datagram, OuterType::Punch)?;
                 Self::Punch
             }
         })
@@ -228,7 +228,7 @@ impl<'a> Outer<'a> {
     }
 
     /// The datagram again. What a MAC or a tag covers is as it was received; reserved bytes that
-    /// nothing covers are zero.
+    /// nothing covers are zero, and a punch has no padding.
     pub fn emit(&self) -> Vec<u8> {
         match self {
             Self::HandshakeInit(HandshakeInit { datagram, .. })
@@ -463,16 +463,20 @@ pub fn emit_relay_pong(nonce: u64, observed: SocketAddr) -> Vec<u8> {
     out
 }
 
-/// A relay carries what belongs to a session and nothing else, least of all another relay's header.
+/// A relay is handed what belongs to a session, or a punch for itself: nothing else, least of all
+/// another relay's header.
 fn relayable(inner: &[u8]) -> Result<&[u8], ParseError> {
     match peek(inner)? {
-        OuterType::HandshakeInit | OuterType::HandshakeResponse | OuterType::CookieReply | OuterType::Data => Ok(inner),
+        OuterType::HandshakeInit
+        | OuterType::HandshakeResponse
+        | OuterType::CookieReply
+        | OuterType::Data
+        | OuterType::Punch => Ok(inner),
         OuterType::Relayed
         | OuterType::RelayBind
         | OuterType::RelayBound
         | OuterType::RelayPing
-        | OuterType::RelayPong
-        | OuterType::Punch => Err(ParseError::BadValue),
+        | OuterType::RelayPong => Err(ParseError::BadValue),
     }
 }
 
@@ -500,4 +504,183 @@ fn before_macs(datagram: &[u8]) -> &[u8] {
 
 fn at_least(bytes: &[u8], min: usize) -> Result<&[u8], ParseError> {
     if bytes.len() < min { Err(ParseError::Truncated) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::arbitrary::{address, checksum, relay_index, relayable, session_index, token};
+    use super::*;
+
+    const NOISE: [u8; 100] = [0xee; 100];
+
+    #[test]
+    fn a_handshake_init_lies_as_documented() {
+        let mut datagram = emit_handshake_init(SessionIndex(0x0102_0304), &NOISE);
+        let macs = handshake_macs(&mut datagram).unwrap();
+        (*macs.mac1, *macs.mac2) = ([0x11; MAC], [0x22; MAC]);
+        let expected = [&[1, 0, 0, 0, 1, 2, 3, 4][..], &NOISE, &[0x11; 16], &[0x22; 16]].concat();
+        assert_eq!(datagram, expected);
+        let init = HandshakeInit::parse(&datagram).unwrap();
+        assert_eq!((init.sender, init.noise), (SessionIndex(0x0102_0304), &NOISE[..]));
+        assert_eq!((init.mac1, init.mac2, init.covered()), (&[0x11; 16], &[0x22; 16], &expected[..108]));
+    }
+
+    #[test]
+    fn a_handshake_response_lies_as_documented() {
+        let datagram = emit_handshake_response(SessionIndex(1), SessionIndex(2), &NOISE);
+        let expected = [&[2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2][..], &NOISE, &[0; 32]].concat();
+        assert_eq!(datagram, expected);
+        let response = HandshakeResponse::parse(&datagram).unwrap();
+        assert_eq!((response.sender, response.receiver), (SessionIndex(1), SessionIndex(2)));
+        assert_eq!((response.noise, response.covered()), (&NOISE[..], &expected[..112]));
+    }
+
+    #[test]
+    fn a_data_datagram_lies_as_documented() {
+        let mut datagram = vec![0xaa; DATA_OVERHEAD + 3];
+        write_data_header(&mut datagram, SessionIndex(9), 0x0102_0304_0506_0708);
+        let header = [4, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(datagram, [&header[..], &[0xaa; 19]].concat());
+        let data = Data::parse(&datagram).unwrap();
+        assert_eq!((data.receiver, data.counter), (SessionIndex(9), 0x0102_0304_0506_0708));
+        assert_eq!((data.header, data.sealed), (&header, &[0xaa; 19][..]));
+    }
+
+    #[test]
+    fn the_relays_datagrams_lie_as_documented() {
+        let token = RelayToken::from_bytes([0x77; RelayToken::LEN]);
+        let bind = emit_relay_bind(Side::Responder, 5, &token, None, |covered| [covered.len() as u8; MAC]);
+        let covered = [&[6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5][..], token.as_bytes()].concat();
+        assert_eq!(bind, [&covered[..], &[covered.len() as u8; 16]].concat());
+        assert_eq!(bind.len(), RELAY_BIND);
+
+        let observed = "192.0.2.1:4660".parse().unwrap();
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, 0x12, 0x34];
+        let bound = emit_relay_bound(Side::Initiator, RelayIndex(3), 5, observed, |_| [0x33; MAC]);
+        let covered = [&[7, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5][..], &mapped].concat();
+        assert_eq!(bound, [&covered[..], &[0x33; 16]].concat());
+        assert_eq!(bound.len(), RELAY_BOUND);
+
+        let ping = emit_relay_ping(1);
+        assert_eq!(ping, [&[8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 20]].concat());
+        let pong = emit_relay_pong(1, observed);
+        assert_eq!(pong, [&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &mapped, &[0; 2]].concat());
+        assert_eq!(emit_relayed(RelayIndex(6), &[4, 5]), [5, 0, 0, 0, 0, 0, 0, 6, 4, 5]);
+        assert_eq!(PUNCH, [10, 0, 0, 0]);
+    }
+
+    #[test]
+    fn no_answer_of_a_relay_or_of_a_responder_under_load_is_longer_than_its_question() {
+        const { assert!(RELAY_BOUND <= RELAY_BIND && COOKIE_REPLY <= INIT_HEADER + MIN_NOISE_INIT + 2 * MAC) };
+        assert_eq!(emit_relay_ping(0).len(), emit_relay_pong(0, "[::]:0".parse().unwrap()).len());
+    }
+
+    #[test]
+    fn a_relay_is_handed_no_relays_header_and_no_ping() {
+        for inner in [
+            &emit_relayed(RelayIndex(1), &[4])[..],
+            &emit_relay_ping(1),
+            &[OuterType::RelayBind as u8],
+            &[OuterType::RelayBound as u8],
+            &[OuterType::RelayPong as u8],
+        ] {
+            let expected = Err(ParseError::BadValue);
+            assert_eq!(Outer::parse(&emit_relayed(RelayIndex(1), inner)), expected);
+            let token = RelayToken::from_bytes([0; RelayToken::LEN]);
+            let bind = emit_relay_bind(Side::Initiator, 1, &token, Some(inner), checksum);
+            assert_eq!(Outer::parse(&bind), expected);
+        }
+        assert_eq!(Outer::parse(&emit_relayed(RelayIndex(1), &[])), Err(ParseError::Truncated));
+        assert_eq!(Outer::parse(&emit_relayed(RelayIndex(1), &[0])), Err(ParseError::UnknownType));
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_long_for_its_type_is_refused() {
+        let exact = [
+            CookieReply { receiver: SessionIndex(1), nonce: &[0; 24], sealed: &[0; 32] }.emit(),
+            emit_relay_bound(Side::Initiator, RelayIndex(1), 1, "[::]:0".parse().unwrap(), checksum),
+            emit_relay_ping(1),
+            emit_relay_pong(1, "[::]:0".parse().unwrap()),
+        ];
+        for datagram in exact {
+            for end in 0..datagram.len() {
+                assert_eq!(Outer::parse(&datagram[..end]), Err(ParseError::Truncated));
+            }
+            assert_eq!(Outer::parse(&[&datagram[..], &[0]].concat()), Err(ParseError::TrailingBytes));
+        }
+        let open = [
+            (emit_handshake_init(SessionIndex(1), &[0; MIN_NOISE_INIT]), 136),
+            (emit_handshake_response(SessionIndex(1), SessionIndex(2), &[0; MIN_NOISE_RESPONSE]), 92),
+            (vec![OuterType::Data as u8; DATA_OVERHEAD], 32),
+            (PUNCH.to_vec(), 4),
+        ];
+        for (datagram, shortest) in open {
+            assert_eq!(datagram.len(), shortest);
+            assert!(Outer::parse(&datagram).is_ok());
+            for end in 0..shortest {
+                assert_eq!(Outer::parse(&datagram[..end]), Err(ParseError::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn a_punch_may_be_padded_and_may_be_for_a_relay() {
+        let padded = [&PUNCH[..], &[7; 90]].concat();
+        assert_eq!(Outer::parse(&padded), Ok(Outer::Punch));
+        let relayed = emit_relayed(RelayIndex(1), &padded);
+        assert_eq!(Outer::parse(&relayed), Ok(Outer::Relayed { index: RelayIndex(1), inner: &padded }));
+    }
+
+    #[test]
+    fn an_unassigned_type_is_refused() {
+        for first in (0..=u8::MAX).filter(|first| OuterType::from_number(*first).is_none()) {
+            assert_eq!(Outer::parse(&[first; 200]), Err(ParseError::UnknownType));
+        }
+    }
+
+    #[test]
+    fn reserved_bytes_are_for_later_versions() {
+        let mut ping = emit_relay_ping(1);
+        (ping[1], ping[20]) = (0xff, 0xff);
+        assert_eq!(Outer::parse(&ping), Ok(Outer::RelayPing { nonce: 1 }));
+        let mut data = vec![0; DATA_OVERHEAD];
+        write_data_header(&mut data, SessionIndex(1), 1);
+        data[1] = 0xff;
+        let parsed = Data::parse(&data).unwrap();
+        assert_eq!((parsed.receiver, parsed.header[1]), (SessionIndex(1), 0xff), "the tag covers what was received");
+    }
+
+    proptest! {
+        #[test]
+        fn every_datagram_arrives_as_it_was_sent(
+            (sender, receiver, index) in (session_index(), session_index(), relay_index()),
+            (counter, side, token) in (any::<u64>(), select(Side::ALL), token()),
+            (observed, inner) in (address(), relayable()),
+        ) {
+            let datagram = emit_handshake_response(sender, receiver, &NOISE);
+            let response = HandshakeResponse::parse(&datagram).unwrap();
+            prop_assert_eq!((response.sender, response.receiver, response.noise), (sender, receiver, &NOISE[..]));
+
+            let datagram = emit_relayed(index, &inner);
+            prop_assert_eq!(Outer::parse(&datagram), Ok(Outer::Relayed { index, inner: &inner }));
+
+            let datagram = emit_relay_bind(side, counter, &token, Some(&inner), checksum);
+            let bind = RelayBind::parse(&datagram).unwrap();
+            prop_assert_eq!((bind.side, bind.sequence, &bind.token), (side, counter, &token));
+            prop_assert_eq!((bind.inner, *bind.mac), (Some(&inner[..]), checksum(bind.covered())));
+
+            let datagram = emit_relay_bound(side, index, counter, observed, checksum);
+            let bound = RelayBound::parse(&datagram).unwrap();
+            prop_assert_eq!((bound.side, bound.index, bound.sequence), (side, index, counter));
+            prop_assert_eq!((bound.observed, *bound.mac), (observed, checksum(bound.covered())));
+
+            let datagram = emit_relay_pong(counter, observed);
+            prop_assert_eq!(Outer::parse(&datagram), Ok(Outer::RelayPong { nonce: counter, observed }));
+        }
+    }
 }

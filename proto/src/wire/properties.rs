@@ -91,7 +91,10 @@ fn everything_settles(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(outer) = Outer::parse(bytes) {
         let again = outer.emit();
         prop_assert_eq!(Outer::parse(&again).map(|outer| outer.emit()), Ok(again.clone()));
-        prop_assert_eq!(again.len(), bytes.len());
+        match outer {
+            Outer::Punch => prop_assert!(bytes.starts_with(&[again[0]])),
+            _ => prop_assert_eq!(again.len(), bytes.len()),
+        }
     }
     if let Ok(frame) = Frame::parse(bytes) {
         let again = emitted(|out| frame.emit(out));

@@ -222,7 +222,9 @@ numbers! {
 mod tests {
     use std::format;
 
+    use super::super::outer;
     use super::*;
+    use crate::session::RelayToken;
 
     const OUTER: &str = include_str!("../../../docs/protocol/outer.md");
     const FRAMES: &str = include_str!("../../../docs/protocol/frames.md");
@@ -250,6 +252,17 @@ mod tests {
         for code in ErrorCode::ALL {
             assert_row(MESSAGES, &format!("| {} | {code:?} |", code.number()));
         }
+    }
+
+    #[test]
+    fn the_documents_say_how_long_datagrams_are() {
+        assert_row(OUTER, &format!("| 1 | HandshakeInit | ≥ {} |", outer::INIT_HEADER + outer::MIN_NOISE_INIT + 32));
+        assert_row(OUTER, &format!("| 3 | CookieReply | {} |", outer::COOKIE_REPLY));
+        assert_row(OUTER, &format!("| 4 | Data | ≥ {} |", outer::DATA_OVERHEAD));
+        assert_row(OUTER, &format!("| 6 | RelayBind | ≥ {} |", outer::RELAY_BIND));
+        assert_row(OUTER, &format!("| 7 | RelayBound | {} |", outer::RELAY_BOUND));
+        assert_row(OUTER, &format!("- `token`: {} bytes", RelayToken::LEN));
+        assert!(MESSAGES.contains(&format!("relay(4) side(1) token({})", RelayToken::LEN)));
     }
 
     #[test]

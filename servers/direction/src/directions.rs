@@ -438,18 +438,24 @@ impl Coordinator {
 
     /// Grants for both ends: one token a relay, a bind key a side.
     pub(crate) fn grant_both(&mut self, now: Instant, row: u32) -> [Vec<RelayGrant>; 2] {
-        let Some(path) = self.paths.get(row) else { return Default::default() };
+        let unix = self.config.wall.unix(now);
+        let lifetime = self.config.grant_lifetime;
+        let fresh = (self.rng.u64(), unix + lifetime);
+        let Some(path) = self.paths.get_mut(row) else { return Default::default() };
         let path_id = path.id;
         let relays: Vec<RelayId> = path.relays.clone();
+        // While the last grant has half its time left, it is given again: both ends go on with what they
+        // have bound, however many directions each of them asks for.
+        let (serial, expires) = *path.granted.get_or_insert(fresh);
+        let (serial, expires) = if unix + lifetime / 2 < expires { (serial, expires) } else { fresh };
+        path.granted = Some((serial, expires));
         let mut grants: [Vec<RelayGrant>; 2] = Default::default();
         for relay in relays {
-            let serial = self.rng.u64();
             let Some(config) = self.config.relays.get(&relay) else { continue };
             let addresses: Vec<_> = self
                 .usable_relays(now)
                 .find(|one| one.relay == relay)
                 .map_or_else(Vec::new, |one| one.addresses.to_vec());
-            let expires = self.config.wall.unix(now) + self.config.grant_lifetime;
             let token = config.grant.mint(&TokenBody { path_id, expires, rate: self.config.grant_rate, serial });
             for side in [Side::Initiator, Side::Responder] {
                 let bind_key = config.grant.bind_key(&token, side);

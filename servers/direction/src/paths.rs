@@ -12,7 +12,7 @@ use std::hash::DefaultHasher;
 use hashbrown::HashTable;
 use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId, TransactionId};
 use ntm_proto::session::Psk;
-use ntm_proto::time::Instant;
+use ntm_proto::time::{Instant, UnixTime};
 use ntm_proto::wire::message::{NodeDescription, RelayGrant, Side, Target};
 
 use crate::limits::{MAX_HELD, MAX_HELD_PER_NODE, MAX_PATHS, PATH_REMEMBERED, WAKE_INTERVAL};
@@ -39,6 +39,8 @@ pub(crate) struct Path {
     pub(crate) asked_sequence: u64,
     pub(crate) asked_transaction: TransactionId,
     pub(crate) relays: Vec<RelayId>,
+    /// The serial number and end of the grants given last.
+    pub(crate) granted: Option<(u64, UnixTime)>,
     /// The rows of the route directions on their way to each end, or [`NONE`].
     pub(crate) deliveries: [u32; 2],
     pub(crate) waiting: Option<Box<Waiting>>,
@@ -158,6 +160,7 @@ impl Paths {
             asked_sequence: 0,
             asked_transaction: TransactionId(0),
             relays: Vec::new(),
+            granted: None,
             deliveries: [NONE; 2],
             waiting: None,
         };

@@ -9,10 +9,16 @@
 //! | [`net`] | hosts, links, routers and NATs in virtual time |
 //! | [`oracle`] | what the best possible pair of nodes could reach in that network |
 //! | [`stream`] | applications over virtual packets that check every byte |
+//! | [`cli`] | the command that runs scenarios over many seeds |
+//! | [`selftest`] | a scenario for the simulator alone |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 mod hash;
 pub mod net;
 pub mod oracle;
 pub mod rng;
+pub mod scenarios;
+pub mod selftest;
 pub mod stream;
+pub mod world;

@@ -43,6 +43,12 @@ fn run(peers: &mut [TcpPeer; 2], start: Instant, end: Instant, fate: Fate<'_>) -
                 }
             }
         }
+        for peer in &mut *peers {
+            assert!(
+                peer.poll_timeout(now).is_none_or(|at| at > now),
+                "it has nothing to say and wants to be asked again"
+            );
+        }
         if peers.iter().all(TcpPeer::is_complete) {
             return now;
         }
@@ -153,6 +159,19 @@ fn a_steady_source_keeps_its_rate_and_its_stalls_are_those_of_the_network() {
     assert!(peers[1].longest_stall(now) > Duration::from_millis(300));
     peers[1].forget_stalls(now);
     assert_eq!(peers[1].longest_stall(now), Duration::ZERO);
+}
+
+#[test]
+fn a_steady_source_waits_while_the_network_takes_nothing() {
+    let (local, remote) = v4();
+    let config = TcpConfig::new(Role::Connect, local, remote).send(Source::steady(1, 100_000, 512)).buffer(65_536);
+    let mut peers = pair(config);
+    let now = run(&mut peers, Instant::ZERO, Instant::from_millis(1_000), &mut |_, _, _| vec![LATENCY]);
+    let now = run(&mut peers, now, Instant::from_millis(30_000), &mut |_, _, _| vec![]);
+    let now = run(&mut peers, now, Instant::from_millis(40_000), &mut |_, _, _| vec![LATENCY]);
+    assert!(peers[1].progress().received > 3_900_000, "it has caught up: {:?}", peers[1].progress());
+    assert!(peers[1].longest_stall(now) > Duration::from_secs(29));
+    assert_eq!(peers[1].verdict(), Ok(()));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! RelayAck        0x32
 //!
 //! RelayLoad   relay(4)  load(2)  flags(1)                            flags: bit 0 draining
-//! RelayGrant  relay(4)  side(1)  token(64)  bind key(32)  Addresses?
+//! RelayGrant  relay(4)  side(1)  token(56)  bind key(32)  Addresses?
 //! ```
 //!
 //! Unassigned flags are sent as zero and ignored on receipt.

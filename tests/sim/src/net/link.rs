@@ -130,8 +130,16 @@ impl Link {
         &self.directions[way as usize].profile
     }
 
+    /// Changes what the link does. What enters it from now on waits for nothing that entered before.
     pub(crate) fn set_profile(&mut self, way: Way, profile: LinkProfile) {
-        self.directions[way as usize].profile = profile;
+        self.directions[way as usize] = Direction { profile, ..Direction::default() };
+    }
+
+    /// Forgets its queues, as a link that leads somewhere else now.
+    pub(crate) fn replug(&mut self) {
+        for way in [Way::Up, Way::Down] {
+            self.set_profile(way, *self.profile(way));
+        }
     }
 
     pub(crate) fn set_up(&mut self, up: bool) {

@@ -264,6 +264,7 @@ impl Network {
             interfaces.push(Interface::new(profile));
         }
         interfaces[usize::from(iface)].place = Some(place);
+        interfaces[usize::from(iface)].link.replug();
         let v4 = families.v4.then(|| self.add_address(host, iface, Families::V4)).flatten();
         let v6 = families.v6.then(|| self.add_address(host, iface, Families::V6)).flatten();
         v4.into_iter().chain(v6).collect()

@@ -132,8 +132,7 @@ fn set_up(seed: u64) -> Result<Chaos, String> {
         chaos.settle_somewhere(node, 0);
     }
     let nodes = chaos.nodes.clone();
-    let registered =
-        |world: &mut World| !nodes.iter().all(|&node| world.is_registered(node));
+    let registered = |world: &mut World| !nodes.iter().all(|&node| world.is_registered(node));
     if !chaos.world.run_while(Duration::from_secs(20), registered) {
         return Err("a node did not register in 20 s of peace".into());
     }

@@ -70,15 +70,13 @@ pub fn run_cell(seed: u64, initiator: Spot, responder: Spot) -> Result<Cell, Str
 
     let asked = world.now();
     world.connect(a, b);
-    let resolved =
-        world.run_while(Duration::from_secs(5), |world| !world.node(a).has_resolved());
+    let resolved = world.run_while(Duration::from_secs(5), |world| !world.node(a).has_resolved());
     if !resolved {
         return Err("the name did not resolve within 5 s".into());
     }
     let end = world.now() + SETTLE;
     let beat = world.beat(a, b, Family::V4, Duration::from_millis(500), end);
-    let transfer =
-        world.transfer(a, b, Family::V6, Source::bulk(seed, TRANSFER), Source::bulk(seed + 1, TRANSFER));
+    let transfer = world.transfer(a, b, Family::V6, Source::bulk(seed, TRANSFER), Source::bulk(seed + 1, TRANSFER));
     world.run_until(end);
 
     transfer.verdict()?;

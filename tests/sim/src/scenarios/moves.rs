@@ -43,8 +43,7 @@ pub enum Incident {
 }
 
 impl Incident {
-    pub const ALL: [Self; 5] =
-        [Self::Roam, Self::BothAtOnce, Self::DirectorDead, Self::RelayDead, Self::Notice];
+    pub const ALL: [Self; 5] = [Self::Roam, Self::BothAtOnce, Self::DirectorDead, Self::RelayDead, Self::Notice];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -231,6 +230,16 @@ fn measure(scene: &mut Scene, incident: Incident, open: bool) -> Result<Sample, 
         ));
     }
     let first = [beat.received_here(), beat.received_there()].map(|reception| reception.first_at.unwrap_or(began));
+    if std::env::var_os("NTM_DEBUG").is_some() {
+        eprintln!("{} now {:?} spots {:?} first here {:?} there {:?}", incident.name(), began, scene.spots.map(|s| s.name()), first[0].since(began), first[1].since(began));
+        for r in &scene.relays { eprintln!("   relay {r} {:?} {:?}", scene.world.host_of(Who::Relay(*r)), scene.world.relay(*r).core().stats()); }
+        for n in 0..2 { eprintln!("   node {n} {:?}", scene.world.node(scene.nodes[n]).engine().stats()); }
+        for n in 0..2 {
+            for (at, e) in scene.world.events(scene.nodes[n]) { if *at + Duration::from_millis(500) > began { eprintln!("   node {n} {:?} {e:?}", at); } }
+            let peer = scene.world.node(scene.nodes[1 - n]).id();
+            for p in scene.world.node(scene.nodes[n]).engine().paths(&peer) { eprintln!("   node {n} path {p:?}"); }
+        }
+    }
     let interruption = first.into_iter().max().unwrap_or(began).since(began);
     let hosts = scene.nodes.map(|node| scene.world.host_of(Who::Node(node)));
     let direct = oracle::direct_rtt(&scene.world.net, hosts[0], hosts[1]);

@@ -225,7 +225,7 @@ impl TcpPeer {
         }
         let stack = self.interface.poll_at(self.stack_time(now), &self.sockets).map(|at| self.real_time(at).max(now));
         let patience = self.patience.ends_at().map(|at| at.max(now));
-        [stack, self.next_chunk_at(), patience].into_iter().flatten().min()
+        [stack, self.next_chunk_at(now), patience].into_iter().flatten().min()
     }
 
     /// Tells the connection that its packets take another path now: what is unacknowledged is sent again at once.
@@ -401,13 +401,16 @@ impl TcpPeer {
         }
     }
 
-    /// When the application makes its next chunk, where the socket has taken the last.
-    fn next_chunk_at(&self) -> Option<Instant> {
+    /// When the application makes its next chunk. While the socket's buffer is full, it is an acknowledgement
+    /// that wakes.
+    fn next_chunk_at(&self, now: Instant) -> Option<Instant> {
         let (start, rate) = (self.progress.connected_at?, self.config.send.rate?);
         let written = self.progress.written;
-        // With a full buffer it is the acknowledgement that wakes.
-        if written >= self.config.send.length || !written.is_multiple_of(self.config.send.chunk.max(1) as u64) {
+        if written >= self.config.send.length {
             return None;
+        }
+        if written < self.produced(now) {
+            return self.sockets.get::<Socket<'_>>(self.handle).can_send().then_some(now);
         }
         let nanos = (u128::from(written) * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
         Some(start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))

@@ -86,7 +86,7 @@ impl World {
     /// and the client must have asked for the way.
     pub fn transfer(&mut self, client: usize, server: usize, family: Family, up: Source, down: Source) -> Transfer {
         let (local, remote) = self.flow_addresses(client, server, family);
-        let config = TcpConfig::new(Role::Client, local, remote).send(up).expect(down).seed(self.dice.u64());
+        let config = TcpConfig::new(Role::Connect, local, remote).send(up).expect(down).seed(self.dice.u64());
         let transfer = Transfer {
             client: Rc::new(RefCell::new(TcpPeer::new(config))),
             server: Rc::new(RefCell::new(TcpPeer::new(config.mirrored()))),
@@ -102,8 +102,7 @@ impl World {
     pub fn beat(&mut self, here: usize, there: usize, family: Family, interval: Duration, stop: Instant) -> Beat {
         let (local, remote) = self.flow_addresses(here, there, family);
         let flow = self.dice.u64();
-        let config =
-            CbrConfig::voice(local, remote, flow).interval(Some(interval)).between(self.now(), stop);
+        let config = CbrConfig::voice(local, remote, flow).interval(Some(interval)).between(self.now(), stop);
         let beat = Beat {
             here: Rc::new(RefCell::new(Cbr::new(config))),
             there: Rc::new(RefCell::new(Cbr::new(config.mirrored()))),

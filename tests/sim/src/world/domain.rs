@@ -121,13 +121,7 @@ impl Domain {
         let cert = self.cert(Role::Relay, name.clone(), &key, &addresses);
         let grant = GrantKey { key_id: 1, key: Secret::new(dice.seed()) };
         let psk = Secret::new(dice.seed());
-        self.relays.push(Relay {
-            id,
-            name,
-            grant: grant.clone(),
-            psk: psk.clone(),
-            addresses: addresses.clone(),
-        });
+        self.relays.push(Relay { id, name, grant: grant.clone(), psk: psk.clone(), addresses: addresses.clone() });
         let directors = if self.director_addresses.is_empty() {
             Vec::new()
         } else {

@@ -161,7 +161,7 @@ impl World {
     pub fn attach(&mut self, node: usize, iface: u8, place: Place, families: Families, cost: u8) {
         let host = self.nodes[node].host();
         self.net.attach(host, iface, place, families);
-        self.nodes[node].set_cost(iface, cost);
+        self.nodes[node].attached(iface, cost);
         self.interface_changed(node, iface);
     }
 
@@ -178,7 +178,7 @@ impl World {
         let host = self.nodes[node].host();
         self.net.attach(host, iface, place, families);
         self.net.set_link(LinkRef::Access(host, iface), LinkProfile::with_latency(latency));
-        self.nodes[node].set_cost(iface, cost);
+        self.nodes[node].attached(iface, cost);
         self.interface_changed(node, iface);
     }
 

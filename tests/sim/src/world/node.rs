@@ -30,6 +30,8 @@ pub struct SimNode {
     config: Config,
     engine: Node,
     costs: BTreeMap<u8, u8>,
+    /// How often each interface was attached.
+    networks: BTreeMap<u8, u32>,
     interfaces: BTreeMap<u8, Vec<IpAddr>>,
     addresses: Option<(Ipv4Addr, Ipv6Addr)>,
     events: Vec<(Instant, Event)>,
@@ -52,6 +54,7 @@ impl SimNode {
             engine: Node::new(now, config.clone(), seed),
             config,
             costs: BTreeMap::new(),
+            networks: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             addresses: None,
             events: Vec::new(),
@@ -111,8 +114,9 @@ impl SimNode {
         self.apps.push(app);
     }
 
-    pub(crate) fn set_cost(&mut self, iface: u8, cost: u8) {
+    pub(crate) fn attached(&mut self, iface: u8, cost: u8) {
         self.costs.insert(iface, cost);
+        *self.networks.entry(iface).or_default() += 1;
     }
 
     /// The process is killed and started again: a new engine, the same identity, the interfaces as they are.
@@ -130,6 +134,7 @@ impl SimNode {
             name: DeviceName::parse(&format!("sim{iface}")).expect("a short name"),
             addresses: addresses.iter().map(|&address| SocketAddr::new(address, NODE_PORT)).collect(),
             cost: self.costs.get(&iface).copied().unwrap_or(10),
+            network: self.networks.get(&iface).copied().unwrap_or(0),
         };
         self.engine.handle_interface(now, interface);
     }
@@ -144,8 +149,7 @@ impl SimNode {
     }
 
     pub(crate) fn deliver(&mut self, now: Instant, mut delivery: Delivery) {
-        let Some(received) =
-            self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
+        let Some(received) = self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
         else {
             return;
         };
@@ -194,8 +198,7 @@ impl SimNode {
             }
             overheard.push_back(transmit.datagram.clone());
             // An address that has just gone, a link that is down: the datagram is lost, as in a kernel.
-            let _ =
-                net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
+            let _ = net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
         }
         let engine = self.engine.poll_timeout().map(|(at, _)| at);
         let apps = self.apps.iter().filter_map(|app| app.borrow_mut().poll_timeout(now));
