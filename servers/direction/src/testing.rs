@@ -235,13 +235,17 @@ impl Node {
         self.handshake_with(Message::RegistrationRequest(request))
     }
 
-    /// A handshake with any payload.
     pub fn handshake_with(&mut self, message: Message) -> Vec<u8> {
+        let payload = Envelope { transaction: self.transaction(), message }.emit();
+        self.handshake_carrying(&payload)
+    }
+
+    /// A handshake with any payload.
+    pub fn handshake_carrying(&mut self, payload: &[u8]) -> Vec<u8> {
         self.next_index = self.next_index.wrapping_add(1);
         let local = SessionIndex(self.next_index);
-        let payload = Envelope { transaction: self.transaction(), message }.emit();
         let (initiator, datagram) =
-            Initiator::start(self.provider, &mut self.rng, &self.noise, &self.dc, &self.key, local, &payload, None);
+            Initiator::start(self.provider, &mut self.rng, &self.noise, &self.dc, &self.key, local, payload, None);
         self.handshake = Some(initiator);
         datagram
     }
@@ -284,7 +288,11 @@ impl Node {
     pub fn seal_frame(&mut self, frame: &Frame<'_>) -> Vec<u8> {
         let mut plaintext = Vec::new();
         frame.emit(&mut plaintext);
-        self.session.as_ref().expect("a session").sealing.seal(&plaintext).expect("a fresh key")
+        self.seal_bytes(&plaintext)
+    }
+
+    pub fn seal_bytes(&mut self, plaintext: &[u8]) -> Vec<u8> {
+        self.session.as_ref().expect("a session").sealing.seal(plaintext).expect("a fresh key")
     }
 
     pub fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) -> Received {

@@ -83,7 +83,7 @@ impl Relay {
     fn seal(&self, now: Instant, transaction: u32, message: Message) -> Vec<u8> {
         let mut frame = Vec::new();
         Frame::Signal(&Envelope { transaction: TransactionId(transaction), message }.emit()).emit(&mut frame);
-        self.session.seal(now, &frame).unwrap()
+        self.session.seal(now, &frame).expect("a session")
     }
 
     fn report(&self, now: Instant, load: u16, draining: bool) -> Vec<u8> {
@@ -93,7 +93,7 @@ impl Relay {
 
     fn receive(&mut self, now: Instant, datagram: &mut [u8]) -> Option<Envelope> {
         if let Ok(Outer::HandshakeResponse(response)) = Outer::parse(datagram) {
-            let payload = self.session.handle_response(now, &response).unwrap();
+            let payload = self.session.handle_response(now, &response).expect("an answer to its call");
             return Envelope::parse(&payload).ok();
         }
         let opened = self.session.open_in_place(now, datagram).ok()?;
@@ -157,7 +157,7 @@ impl World {
     }
 
     fn direct(&mut self, path: u8) -> RouteDirection {
-        self.net.direct(self.a, path, Target::Name(fqdn("b.ntm.example"))).unwrap()
+        self.net.direct(self.a, path, Target::Name(fqdn("b.ntm.example"))).expect("a direction")
     }
 
     fn granted(&mut self, path: u8) -> Vec<u32> {
