@@ -536,12 +536,12 @@ impl Node {
             return;
         };
         let taken = self.with_peer(now, key, |peer, ctx, _| {
-            let link = peer.link_mut(id).filter(|link| link.server == from)?;
+            let link = peer.link_mut(id).filter(|link| link.leg.server == from)?;
             let new = link.handle_bound(now, bound)?;
             if new.learned.is_some()
                 && let Some(proof) = link.proof()
             {
-                ctx.transmit(link.local, link.server, proof);
+                ctx.transmit(link.leg.local, link.leg.server, proof);
             }
             Some(new)
         });

@@ -101,6 +101,15 @@ pub(crate) struct Answered {
     pub(crate) newly_proven: bool,
 }
 
+/// What came of waiting for responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// The path's proof changed.
+    pub(crate) changed: bool,
+    /// A probe went unanswered.
+    pub(crate) lost: bool,
+}
+
 /// The order in which paths are preferred: lower is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
@@ -284,9 +293,8 @@ impl Path {
         Some(Answered { newly_proven })
     }
 
-    /// Drops challenges nobody will answer any more, with what follows from that. Says whether the
-    /// path's proof changed.
-    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+    /// Drops challenges nobody will answer any more, with what follows from that.
+    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
         let timeout = self.probe_timeout();
         let before = self.proof;
         let mut lost = 0_u8;
@@ -315,7 +323,7 @@ impl Path {
         if lost > 0 && matches!(self.proof, Proof::Proven | Proof::Suspect) {
             self.next_probe = now;
         }
-        self.proof != before
+        Expired { changed: self.proof != before, lost: lost > 0 }
     }
 
     /// The probe that is due, if one is. `busy` is whether this path carries traffic now.

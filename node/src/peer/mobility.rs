@@ -11,7 +11,6 @@ use super::{Arrival, Peer};
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
 use crate::path::{FULL_DATAGRAM, Probe, Remote};
-use crate::relay::LinkId;
 use crate::stats::DropReason;
 
 /// How long probes go with a notice after the interfaces changed: a notice has no answer of its own.
@@ -22,22 +21,8 @@ impl Peer {
     /// address that is known is tried from those that came, all at once, and the relay is told.
     pub(crate) fn handle_change(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, change: &Change) {
         self.remember_remotes();
-        let dead_relays = self.failed_relays();
-        self.paths.retain(|path| !change.gone.contains(&path.local));
-        for link in &mut self.links {
-            link.rehome(now, interfaces, change);
-        }
-        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.id)).collect();
-        self.paths.retain(|path| match path.remote {
-            Remote::Relayed(link) => links.contains(&(path.local, link)),
-            Remote::Direct(_) => true,
-        });
-        for (local, link) in links {
-            if let Some(at) = self.paths.add(now, local, Remote::Relayed(link)) {
-                // A relay that was dead a moment ago is not the one to hope for.
-                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&link));
-            }
-        }
+        self.paths.retain(|path| !path.is_direct() || !change.gone.contains(&path.local));
+        self.spread_links(now, interfaces, change);
         for &local in &change.come {
             for (promise, (remote, interface)) in self.remembered.clone().into_iter().enumerate() {
                 let Remote::Direct(to) = remote else { continue };
@@ -69,9 +54,7 @@ impl Peer {
     /// One of this node's interfaces is about to end: traffic leaves it now, and the peer is told.
     pub(crate) fn handle_ending(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
         self.paths.refresh_local(interfaces);
-        for link in &mut self.links {
-            link.rehome(now, interfaces, &Change::default());
-        }
+        self.spread_links(now, interfaces, &Change::default());
         self.notice_until = Some(now + NOTICE_PERIOD);
         self.rechoose(now, ctx);
         self.send_notice(now, ctx, interfaces, self.paths.routes(now));
@@ -79,11 +62,6 @@ impl Peer {
         for at in places {
             self.send_notice(now, ctx, interfaces, Routes::one(at));
         }
-    }
-
-    fn failed_relays(&self) -> Vec<LinkId> {
-        let failed = self.paths.iter().filter(|path| !path.rank().is_usable());
-        failed.filter_map(|path| if let Remote::Relayed(link) = path.remote { Some(link) } else { None }).collect()
     }
 
     /// Remote addresses in the order in which they are worth trying from elsewhere: the active one, then
@@ -124,11 +102,13 @@ impl Peer {
         if self.session.sealing(now).is_none() {
             return;
         }
-        let mut changed = false;
+        let (mut changed, mut lost) = (false, false);
         let busy = self.is_busy(now);
         let notice = self.notice_until.is_some_and(|until| now < until);
         for at in 0..self.paths.len() {
-            changed |= self.paths.at_mut(at).expire(now);
+            let expired = self.paths.at_mut(at).expire(now);
+            changed |= expired.changed;
+            lost |= expired.lost;
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {
@@ -138,24 +118,11 @@ impl Peer {
                 self.send_probe(now, ctx, interfaces, at, probe);
             }
         }
-        if changed {
+        if lost {
             self.forget_silent_relays(now);
-            self.rechoose(now, ctx);
         }
-    }
-
-    /// A relayed path that went silent may mean a relay that restarted: bind again.
-    fn forget_silent_relays(&mut self, now: Instant) {
-        for path in self.paths.iter() {
-            if path.is_proven() {
-                continue;
-            }
-            if let Remote::Relayed(id) = path.remote
-                && let Some(link) = self.links.iter_mut().find(|link| link.id == id)
-                && link.index().is_some()
-            {
-                link.forget_index(now);
-            }
+        if changed {
+            self.rechoose(now, ctx);
         }
     }
 
@@ -186,7 +153,7 @@ impl Peer {
         let observed = match arrival.remote {
             Remote::Direct(from) => from,
             Remote::Relayed(link) => match self.link(link) {
-                Some(link) => link.server,
+                Some(link) => link.leg.server,
                 None => return,
             },
         };

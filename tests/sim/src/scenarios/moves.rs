@@ -296,12 +296,46 @@ fn switch_interface(scene: &mut Scene) -> Result<Sample, String> {
     let beat = start_beat_for(scene, Duration::from_secs(4));
     attach(&mut scene.world, node, new, spot, 20);
     scene.world.run_for(Duration::from_secs(2));
+    let dbg = |scene: &Scene, what: &str| {
+        if std::env::var_os("NTM_DEBUG").is_some() {
+            eprintln!(
+                "{what} mover {mover} now {:?} spots {:?} new {:?} sent {} {} recv {} {}",
+                scene.world.now(),
+                scene.spots.map(|s| s.name()),
+                spot.name(),
+                beat.sent_here(),
+                beat.sent_there(),
+                beat.received_here().received,
+                beat.received_there().received
+            );
+            for r in &scene.relays {
+                eprintln!("   relay {r} {:?}", scene.world.relay(*r).core().stats());
+            }
+            for n in 0..2 {
+                eprintln!("   node {n} {:?}", scene.world.node(scene.nodes[n]).engine().stats());
+            }
+            for n in 0..2 {
+                let peer = scene.world.node(scene.nodes[1 - n]).id();
+                for p in scene.world.node(scene.nodes[n]).engine().paths(&peer) {
+                    eprintln!(
+                        "   node {n} path {:?} {} {:?} proven {} rtt {:?} loss {} cost {}",
+                        p.interface, p.local, p.kind, p.proven, p.rtt, p.loss, p.cost
+                    );
+                }
+            }
+        }
+    };
+    dbg(scene, "before ending");
     scene.world.interface_ending(node, old);
     // Notice must be given early enough for it to cross and for what was sent before it to arrive.
     scene.world.run_for(Duration::from_millis(600));
+    dbg(scene, "before detach");
     scene.world.detach(node, old);
     scene.spots[mover] = spot;
-    scene.world.run_for(Duration::from_secs(3));
+    scene.world.run_for(Duration::from_secs(1));
+    dbg(scene, "after detach");
+    scene.world.run_for(Duration::from_secs(2));
+    dbg(scene, "end");
     let lost = beat.received_here().missing(beat.sent_there()) + beat.received_there().missing(beat.sent_here());
     Ok(Sample { incident: Incident::Notice, direct: false, rtt: Duration::ZERO, interruption: Duration::ZERO, lost })
 }
