@@ -9,6 +9,7 @@ use std::time::Duration;
 use ntm_proto::time::Instant;
 
 use super::spot::Spot;
+use crate::cli::Report;
 use crate::net::{Families, NatKind};
 use crate::oracle;
 use crate::rng::Dice;
@@ -23,7 +24,8 @@ const MOVES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(4);
 const RATE: u64 = 100_000;
 const CHUNK: usize = 1_000;
-const BYTES: u64 = 1_500_000;
+/// Each way.
+pub(super) const BYTES: u64 = 1_500_000;
 /// smoltcp's own retransmission timer backs off for long; the transfer only has to end right.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -89,9 +91,9 @@ struct Scene {
 }
 
 /// One seed: a pair at random places, one kind of incident, three moves.
-pub fn run_seed(seed: u64) -> Result<Vec<Sample>, String> {
+pub fn run_seed(seed: u64, report: &Report) -> Result<Vec<Sample>, String> {
     let incident = Incident::ALL[usize::try_from(seed).unwrap_or(0) % Incident::ALL.len()];
-    let mut scene = set_up(seed)?;
+    let mut scene = set_up(seed, report)?;
     match incident {
         Incident::DirectorDead => {
             let director = Who::Director(scene.director);
@@ -128,8 +130,9 @@ pub fn run_seed(seed: u64) -> Result<Vec<Sample>, String> {
     Ok(samples)
 }
 
-fn set_up(seed: u64) -> Result<Scene, String> {
+fn set_up(seed: u64, report: &Report) -> Result<Scene, String> {
     let mut world = World::new(seed);
+    report.watch(&mut world);
     let domain = world.add_domain("ntm.example");
     let mut relays = Vec::new();
     for _ in 0..2 {
