@@ -262,14 +262,9 @@ impl Peer {
 
     /// Sends one outer datagram over one path, if what its address has sent permits that.
     fn send_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
-        if self.paths.at(at).allowance.permits(datagram.len()) {
-            self.transmit_over(now, ctx, at, datagram);
+        if !self.paths.at(at).allowance.permits(datagram.len()) {
+            return;
         }
-    }
-
-    /// Sends one outer datagram over one path. Addresses that a direction named need no allowance for
-    /// the handshake itself: its schedule bounds what they get.
-    fn transmit_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
         let path = self.paths.at(at);
         let (local, remote) = (path.local, path.remote);
         match remote {
