@@ -33,7 +33,7 @@ use ntm_proto::wire::outer;
 use crate::context::Context;
 use crate::event::{Event, PathView};
 use crate::interface::{Change, Endpoint, Interfaces};
-use crate::path::{FULL_DATAGRAM, Remote};
+use crate::path::Remote;
 use crate::relay::RelayLink;
 use crate::tunnel_table::PeerKey;
 
@@ -228,8 +228,7 @@ impl Peer {
         for local in locals {
             if let Some(at) = self.paths.add(now, local, Remote::Direct(pair.remote)) {
                 let path = self.paths.at_mut(at);
-                // The direction vouches for the address: probes and a few packets may go there.
-                path.allowance.received(FULL_DATAGRAM);
+                path.vouch();
                 path.promise = path.promise.min(u8::try_from(promise).unwrap_or(u8::MAX));
                 path.remote_interface = path.remote_interface.or(remote_interface);
             }
