@@ -198,7 +198,9 @@ impl Node {
             return None;
         };
         let inner = &mut datagram[outer::RELAYED_HEADER..];
-        let arrival = Arrival { local: endpoint, remote: Remote::Relayed(link) };
+        // What was on its way when the link moved still comes to the old endpoint; it is the same path.
+        let leg = self.peers.get(key).and_then(|peer| peer.link(link)).map(|link| link.leg.local);
+        let arrival = Arrival { local: leg.unwrap_or(endpoint), remote: Remote::Relayed(link) };
         match outer::peek(inner) {
             Ok(
                 kind @ (OuterType::HandshakeInit

@@ -276,6 +276,19 @@ impl Path {
         self.next_probe = now;
     }
 
+    /// The path has another far end than before: all that was learned of it is forgotten.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.proof = Proof::Unproven;
+        self.challenges.clear();
+        self.rtt = None;
+        self.loss = 0;
+        self.lost_in_row = 0;
+        self.capacity = BASE_DATAGRAM;
+        self.capacity_attempts = 0;
+        self.unanswered_since = None;
+        self.restart(now);
+    }
+
     /// Questions a path at once, because something else says that it may have broken.
     pub(crate) fn question(&mut self, now: Instant) {
         self.next_probe = self.next_probe.min(now);

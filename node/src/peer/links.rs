@@ -64,7 +64,12 @@ impl Peer {
         let failed = self.failed_links();
         let mut settled: Vec<(LinkId, Leg)> = Vec::new();
         let mut homeless: Vec<usize> = Vec::new();
-        for (at, link) in self.links.iter().enumerate() {
+        // The link in use is the last to be moved.
+        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let mut order: Vec<usize> = (0..self.links.len()).collect();
+        order.sort_by_key(|&at| active != Some(Remote::Relayed(self.links[at].id)));
+        for at in order {
+            let link = &self.links[at];
             let stands = self.is_standing(link, change) && !interfaces.is_ending(link.leg.local.interface);
             let exists = legs(&link.grant.addresses, interfaces).contains(&link.leg);
             if stands && exists && !is_taken(&settled, link.id, link.leg) {

@@ -1,8 +1,10 @@
 //! Probes, notices, and what happens when an interface of either end comes, changes or goes.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
+use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, InterfaceNotice, PathChallenge, PathResponse};
 
@@ -24,7 +26,7 @@ impl Peer {
         self.paths.retain(|path| !path.is_direct() || !change.gone.contains(&path.local));
         self.spread_links(now, interfaces, change);
         for &local in &change.come {
-            for (promise, (remote, interface)) in self.remembered.clone().into_iter().enumerate() {
+            for (promise, (remote, interface)) in self.known_remotes().into_iter().enumerate() {
                 let Remote::Direct(to) = remote else { continue };
                 if to.is_ipv4() != local.address.is_ipv4() {
                     continue;
@@ -85,6 +87,22 @@ impl Peer {
         });
         best.truncate(super::MAX_REMEMBERED);
         self.remembered = best;
+    }
+
+    /// What worked or was named before, then every other outer address that the peer's description holds:
+    /// this node may have come to a network whose addresses it had no use for until now.
+    fn known_remotes(&self) -> Vec<(Remote, Option<(InterfaceId, u16)>)> {
+        let mut known = self.remembered.clone();
+        for interface in &self.description.interfaces {
+            let named = Some((interface.id, interface.generation));
+            let outer = interface.addresses.iter().filter(|address| is_global(address.ip()));
+            for &address in interface.reflexive.iter().chain(outer) {
+                if !known.iter().any(|(remote, _)| *remote == Remote::Direct(address)) {
+                    known.push((Remote::Direct(address), named));
+                }
+            }
+        }
+        known
     }
 
     fn send_notice(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, routes: Routes) {
@@ -148,8 +166,13 @@ impl Peer {
             return;
         };
         let named = Some((challenge.interface, challenge.generation));
-        let moved = self.paths.at(at).remote_interface != named;
-        self.paths.at_mut(at).remote_interface = named;
+        let path = self.paths.at_mut(at);
+        let moved = path.remote_interface != named;
+        if moved && path.remote_interface.is_some() && !path.is_direct() {
+            // The relay leads elsewhere now: what was known of this path was known of another.
+            path.renew(now);
+        }
+        path.remote_interface = named;
         let observed = match arrival.remote {
             Remote::Direct(from) => from,
             Remote::Relayed(link) => match self.link(link) {
@@ -168,6 +191,7 @@ impl Peer {
         self.send_frame(now, ctx, Routes::one(at), &bytes);
         if moved {
             self.paths.forget_older(challenge.interface, challenge.generation);
+            self.paths.refresh_remote();
             self.update_costs(interfaces);
             self.follow(now, ctx, interfaces, arrival);
         }
@@ -181,6 +205,7 @@ impl Peer {
             let path = self.paths.at_mut(at);
             path.promise = 0;
             path.restart(now);
+            self.paths.echo(at, now + super::traffic::ECHO);
         }
         self.rechoose(now, ctx);
         self.run_probes(now, ctx, interfaces);
@@ -202,6 +227,7 @@ impl Peer {
         });
         let Some((at, answered)) = answered else { return };
         self.paths.at_mut(at).remote_interface = Some((response.interface, response.generation));
+        self.paths.refresh_remote();
         self.update_costs(interfaces);
         self.rechoose(now, ctx);
         if answered.newly_proven {
@@ -226,7 +252,7 @@ impl Peer {
         }
         self.notice_taken = notice.sequence;
         let before = self.paths.active().map(|at| (self.paths.at(at).local, self.paths.at(at).remote));
-        self.paths.apply_live(&notice.live);
+        self.paths.apply_live(notice.live.clone());
         self.remembered.retain(|(_, interface)| match interface {
             Some((id, generation)) => notice.live.iter().any(|live| live.id == *id && live.generation == *generation),
             None => true,
@@ -235,6 +261,19 @@ impl Peer {
         self.run_probes(now, ctx, interfaces);
         if before.is_some() && self.paths.active().is_none() {
             self.flush(now, ctx);
+        }
+    }
+}
+
+/// Whether an address means the same host everywhere.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            !(v4.is_private() || v4.is_link_local() || v4.is_loopback() || v4.is_unspecified() || shared)
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback() || v6.is_unspecified())
         }
     }
 }

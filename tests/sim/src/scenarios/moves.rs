@@ -233,37 +233,6 @@ fn measure(scene: &mut Scene, incident: Incident, open: bool) -> Result<Sample, 
         ));
     }
     let first = [beat.received_here(), beat.received_there()].map(|reception| reception.first_at.unwrap_or(began));
-    if std::env::var_os("NTM_DEBUG").is_some() {
-        eprintln!(
-            "{} now {:?} spots {:?} first here {:?} there {:?}",
-            incident.name(),
-            began,
-            scene.spots.map(|s| s.name()),
-            first[0].since(began),
-            first[1].since(began)
-        );
-        for r in &scene.relays {
-            eprintln!(
-                "   relay {r} {:?} {:?}",
-                scene.world.host_of(Who::Relay(*r)),
-                scene.world.relay(*r).core().stats()
-            );
-        }
-        for n in 0..2 {
-            eprintln!("   node {n} {:?}", scene.world.node(scene.nodes[n]).engine().stats());
-        }
-        for n in 0..2 {
-            for (at, e) in scene.world.events(scene.nodes[n]) {
-                if *at + Duration::from_millis(500) > began {
-                    eprintln!("   node {n} {:?} {e:?}", at);
-                }
-            }
-            let peer = scene.world.node(scene.nodes[1 - n]).id();
-            for p in scene.world.node(scene.nodes[n]).engine().paths(&peer) {
-                eprintln!("   node {n} path {p:?}");
-            }
-        }
-    }
     let interruption = first.into_iter().max().unwrap_or(began).since(began);
     let hosts = scene.nodes.map(|node| scene.world.host_of(Who::Node(node)));
     let direct = oracle::direct_rtt(&scene.world.net, hosts[0], hosts[1]);
@@ -296,46 +265,12 @@ fn switch_interface(scene: &mut Scene) -> Result<Sample, String> {
     let beat = start_beat_for(scene, Duration::from_secs(4));
     attach(&mut scene.world, node, new, spot, 20);
     scene.world.run_for(Duration::from_secs(2));
-    let dbg = |scene: &Scene, what: &str| {
-        if std::env::var_os("NTM_DEBUG").is_some() {
-            eprintln!(
-                "{what} mover {mover} now {:?} spots {:?} new {:?} sent {} {} recv {} {}",
-                scene.world.now(),
-                scene.spots.map(|s| s.name()),
-                spot.name(),
-                beat.sent_here(),
-                beat.sent_there(),
-                beat.received_here().received,
-                beat.received_there().received
-            );
-            for r in &scene.relays {
-                eprintln!("   relay {r} {:?}", scene.world.relay(*r).core().stats());
-            }
-            for n in 0..2 {
-                eprintln!("   node {n} {:?}", scene.world.node(scene.nodes[n]).engine().stats());
-            }
-            for n in 0..2 {
-                let peer = scene.world.node(scene.nodes[1 - n]).id();
-                for p in scene.world.node(scene.nodes[n]).engine().paths(&peer) {
-                    eprintln!(
-                        "   node {n} path {:?} {} {:?} proven {} rtt {:?} loss {} cost {}",
-                        p.interface, p.local, p.kind, p.proven, p.rtt, p.loss, p.cost
-                    );
-                }
-            }
-        }
-    };
-    dbg(scene, "before ending");
     scene.world.interface_ending(node, old);
     // Notice must be given early enough for it to cross and for what was sent before it to arrive.
     scene.world.run_for(Duration::from_millis(600));
-    dbg(scene, "before detach");
     scene.world.detach(node, old);
     scene.spots[mover] = spot;
-    scene.world.run_for(Duration::from_secs(1));
-    dbg(scene, "after detach");
-    scene.world.run_for(Duration::from_secs(2));
-    dbg(scene, "end");
+    scene.world.run_for(Duration::from_secs(3));
     let lost = beat.received_here().missing(beat.sent_there()) + beat.received_there().missing(beat.sent_here());
     Ok(Sample { incident: Incident::Notice, direct: false, rtt: Duration::ZERO, interruption: Duration::ZERO, lost })
 }
