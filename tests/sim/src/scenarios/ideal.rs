@@ -175,7 +175,8 @@ impl Ideal<'_> {
                 self.ends[end].directed = true;
                 self.ends[end].known.extend(other.into_iter().chain(seen.into_iter().flatten()));
             }
-            [HELLO, _, heard] => {
+            // Many private networks have the same addresses: a hello may come to whoever sent it.
+            [HELLO, from, heard] if usize::from(from) != end => {
                 self.ends[end].heard = true;
                 if !self.relay.sockets.contains(&delivery.from) {
                     self.ends[end].known.insert(delivery.from);
