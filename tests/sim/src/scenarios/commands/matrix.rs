@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 /// Table 1 of paper 002; rows and columns as in [`Class::ALL`].
 const PAPER: [[char; 3]; 3] = [['◎', '◎', '○'], ['◎', '◎', '○'], ['○', '○', '◎']];
 /// Wide enough for `ad/apd` and for `2.50/2.00`.
-const ROUTE_WIDTH: usize = 7;
+const ROUTE_WIDTH: usize = 8;
 const TIME_WIDTH: usize = 10;
 
 /// See [`matrix`].
