@@ -16,7 +16,8 @@ use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::{Instant, WallClock};
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{
-    DirectionRequest, Envelope, ErrorCode, ErrorMessage, Message, RegistrationResponse, RouteDirection, Target, TunnelRequest,
+    DirectionRequest, Envelope, ErrorCode, ErrorMessage, Message, RegistrationResponse, RouteDirection, Target,
+    TunnelRequest,
 };
 use ntm_proto::wire::outer::{self, CookieReply, HandshakeInit, HandshakeResponse, Outer, OuterType, RelayBound};
 

@@ -202,7 +202,8 @@ fn an_expired_ticket_is_reported_and_a_new_login_mends_it() {
 fn a_sleeping_node_is_woken_for_whoever_asks() {
     let mut scene = Scene::new(11);
     let asker = scene.node("asker", Spot::V4Global);
-    let sleeper = scene.world.add_node_with(scene.domain, "sleeper", |_, config| config.wake_token = Some(vec![1, 2, 3]));
+    let sleeper =
+        scene.world.add_node_with(scene.domain, "sleeper", |_, config| config.wake_token = Some(vec![1, 2, 3]));
     let place = scene.world.net.add_site(Families::V4);
     scene.world.attach(sleeper, 0, place, Families::V4, 10);
     scene.world.run_for(3 * SECOND);
@@ -218,6 +219,7 @@ fn a_sleeping_node_is_woken_for_whoever_asks() {
     scene.world.net.set_host_up(host, true);
     scene.world.engine(sleeper, |now, node| node.handle_wake(now));
     let peer = scene.world.node(sleeper).id();
-    let up = scene.world.run_while(5 * SECOND, |world| count(world, asker, |event| *event == Event::PeerUp { peer }) == 0);
+    let up =
+        scene.world.run_while(5 * SECOND, |world| count(world, asker, |event| *event == Event::PeerUp { peer }) == 0);
     assert!(up, "{:?} {:?}", scene.world.events(asker), scene.world.events(sleeper));
 }

@@ -73,9 +73,8 @@ impl Scene {
 pub(crate) fn connect(world: &mut World, from: usize, to: usize) {
     world.connect(from, to);
     let peer = world.node(to).id();
-    let up = world.run_while(5 * SECOND, |world| {
-        !world.events(from).iter().any(|(_, event)| *event == Event::PeerUp { peer })
-    });
+    let up = world
+        .run_while(5 * SECOND, |world| !world.events(from).iter().any(|(_, event)| *event == Event::PeerUp { peer }));
     assert!(up, "no session: {:?}", world.events(from));
 }
 
@@ -99,6 +98,14 @@ pub(crate) fn paths(world: &World, from: usize, to: usize) -> Vec<PathView> {
 
 pub(crate) fn is_direct(path: &PathView) -> bool {
     matches!(path.kind, PathKind::Direct(_))
+}
+
+/// Nothing is lost or damaged. What was sent before any path was proven may come twice.
+pub(crate) fn assert_none_missing(beat: &Beat) {
+    for (sent, got) in [(beat.sent_there(), beat.received_here()), (beat.sent_here(), beat.received_there())] {
+        assert_eq!(got.missing(sent), 0, "of {sent}: {:?} lost in between, {:?}", got.lost(), got.last_at);
+        assert_eq!(got.alien, 0);
+    }
 }
 
 /// Nothing is lost, damaged or doubled of what both ends have sent.
