@@ -198,7 +198,9 @@ impl Node {
             return None;
         };
         let inner = &mut datagram[outer::RELAYED_HEADER..];
-        let arrival = Arrival { local: endpoint, remote: Remote::Relayed(link) };
+        // What was on its way when the link moved still comes to the old endpoint; it is the same path.
+        let leg = self.peers.get(key).and_then(|peer| peer.link(link)).map(|link| link.leg.local);
+        let arrival = Arrival { local: leg.unwrap_or(endpoint), remote: Remote::Relayed(link) };
         match outer::peek(inner) {
             Ok(
                 kind @ (OuterType::HandshakeInit
@@ -536,12 +538,12 @@ impl Node {
             return;
         };
         let taken = self.with_peer(now, key, |peer, ctx, _| {
-            let link = peer.link_mut(id).filter(|link| link.server == from)?;
+            let link = peer.link_mut(id).filter(|link| link.leg.server == from)?;
             let new = link.handle_bound(now, bound)?;
             if new.learned.is_some()
                 && let Some(proof) = link.proof()
             {
-                ctx.transmit(link.local, link.server, proof);
+                ctx.transmit(link.leg.local, link.leg.server, proof);
             }
             Some(new)
         });

@@ -101,6 +101,15 @@ pub(crate) struct Answered {
     pub(crate) newly_proven: bool,
 }
 
+/// What came of waiting for responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// The path's proof changed.
+    pub(crate) changed: bool,
+    /// A probe went unanswered.
+    pub(crate) lost: bool,
+}
+
 /// The order in which paths are preferred: lower is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
@@ -267,6 +276,19 @@ impl Path {
         self.next_probe = now;
     }
 
+    /// The path has another far end than before: all that was learned of it is forgotten.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.proof = Proof::Unproven;
+        self.challenges.clear();
+        self.rtt = None;
+        self.loss = 0;
+        self.lost_in_row = 0;
+        self.capacity = BASE_DATAGRAM;
+        self.capacity_attempts = 0;
+        self.unanswered_since = None;
+        self.restart(now);
+    }
+
     /// Questions a path at once, because something else says that it may have broken.
     pub(crate) fn question(&mut self, now: Instant) {
         self.next_probe = self.next_probe.min(now);
@@ -284,9 +306,8 @@ impl Path {
         Some(Answered { newly_proven })
     }
 
-    /// Drops challenges nobody will answer any more, with what follows from that. Says whether the
-    /// path's proof changed.
-    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+    /// Drops challenges nobody will answer any more, with what follows from that.
+    pub(crate) fn expire(&mut self, now: Instant) -> Expired {
         let timeout = self.probe_timeout();
         let before = self.proof;
         let mut lost = 0_u8;
@@ -315,7 +336,7 @@ impl Path {
         if lost > 0 && matches!(self.proof, Proof::Proven | Proof::Suspect) {
             self.next_probe = now;
         }
-        self.proof != before
+        Expired { changed: self.proof != before, lost: lost > 0 }
     }
 
     /// The probe that is due, if one is. `busy` is whether this path carries traffic now.

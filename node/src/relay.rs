@@ -12,7 +12,7 @@ use ntm_proto::wire::message::RelayGrant;
 use ntm_proto::wire::outer::{self, RelayBound};
 
 use crate::context::Context;
-use crate::interface::{Change, Endpoint, Interfaces};
+use crate::interface::{Endpoint, Interfaces};
 use crate::tunnel_table::PeerKey;
 
 /// Holds the NAT's mapping towards the relay and the relay's soft state.
@@ -48,8 +48,9 @@ pub(crate) struct RelayLink {
     peer: PeerKey,
     pub(crate) id: LinkId,
     pub(crate) grant: RelayGrant,
-    pub(crate) local: Endpoint,
-    pub(crate) server: SocketAddr,
+    pub(crate) leg: Leg,
+    /// The newest direction holds this grant.
+    pub(crate) is_current: bool,
     index: Option<RelayIndex>,
     /// The newest index and, until another comes, the one before it: datagrams may still be on their
     /// way under it.
@@ -62,41 +63,26 @@ pub(crate) struct RelayLink {
 }
 
 impl RelayLink {
-    /// `None` where no local endpoint speaks the address family of the relay.
-    pub(crate) fn new(
-        now: Instant,
-        peer: PeerKey,
-        number: u32,
-        grant: RelayGrant,
-        interfaces: &Interfaces,
-    ) -> Option<Self> {
-        let (local, server) = route_to(&grant.addresses, interfaces)?;
-        Some(Self {
+    pub(crate) fn new(now: Instant, peer: PeerKey, number: u32, grant: RelayGrant, leg: Leg) -> Self {
+        Self {
             peer,
             id: LinkId { relay: grant.relay, number },
             grant,
-            local,
-            server,
+            leg,
+            is_current: true,
             index: None,
             previous: None,
             sequence: 0,
             bound_sequence: 0,
             unanswered: 0,
             next_bind: now,
-        })
+        }
     }
 
-    /// Moves the link to the best endpoint there is now, if there is one. An endpoint that looks the same
-    /// after a change may be another network: what the relay knew of it is worth nothing.
-    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces, change: &Change) {
-        let best = route_to(&self.grant.addresses, interfaces);
-        if change.gone.contains(&self.local) || best.is_some_and(|best| best != (self.local, self.server)) {
-            self.forget_index(now);
-        }
-        if let Some((local, server)) = best {
-            self.local = local;
-            self.server = server;
-        }
+    /// Takes the link to another leg: what the relay knew of the old one is worth nothing.
+    pub(crate) fn move_to(&mut self, now: Instant, leg: Leg) {
+        self.leg = leg;
+        self.forget_index(now);
     }
 
     /// The relay no longer seems to know the index: bind again.
@@ -143,7 +129,7 @@ impl RelayLink {
         self.bound_sequence = bound.sequence;
         self.unanswered = 0;
         self.next_bind = now + REFRESH;
-        let known = (self.server, bound.index);
+        let known = (self.leg.server, bound.index);
         if self.index == Some(bound.index) {
             return Some(NewIndex { learned: None, outdated: None });
         }
@@ -176,10 +162,22 @@ impl RelayLink {
     }
 }
 
-/// The preferred endpoint that can reach one of the addresses.
-pub(crate) fn route_to(addresses: &[SocketAddr], interfaces: &Interfaces) -> Option<(Endpoint, SocketAddr)> {
-    interfaces.endpoints().into_iter().find_map(|local| {
-        let server = addresses.iter().find(|server| server.is_ipv4() == local.address.is_ipv4())?;
-        Some((local, *server))
-    })
+/// The way between this node and a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    pub(crate) local: Endpoint,
+    pub(crate) server: SocketAddr,
+}
+
+/// The legs to a relay, one an interface, the preferred first.
+pub(crate) fn legs(addresses: &[SocketAddr], interfaces: &Interfaces) -> Vec<Leg> {
+    let mut legs: Vec<Leg> = Vec::new();
+    for local in interfaces.endpoints() {
+        let server = addresses.iter().find(|server| server.is_ipv4() == local.address.is_ipv4());
+        let taken = legs.iter().any(|leg| leg.local.interface == local.interface);
+        if let (Some(&server), false) = (server, taken) {
+            legs.push(Leg { local, server });
+        }
+    }
+    legs
 }

@@ -23,6 +23,8 @@ pub(crate) struct Paths {
     active: Option<Key>,
     /// Until then a newly seen path gets copies beside the active one: the peer seems to have moved.
     echo_until: Option<(Instant, Key)>,
+    /// The peer's interfaces as its last notice had them.
+    live: Vec<LiveInterface>,
 }
 
 impl Paths {
@@ -81,18 +83,28 @@ impl Paths {
         });
     }
 
-    /// Applies the peer's complete list of interfaces.
-    pub(crate) fn apply_live(&mut self, live: &[LiveInterface]) {
+    /// Applies the peer's complete list of interfaces. Direct paths to those it no longer has are dead; a
+    /// relayed path may yet be bound from another, but is no first choice until it is.
+    pub(crate) fn apply_live(&mut self, live: Vec<LiveInterface>) {
         self.retain(|path| match path.remote_interface {
             Some((id, known)) if path.is_direct() => {
                 live.iter().any(|one| one.id == id && !is_older(known, one.generation))
             }
             _ => true,
         });
-        for path in self.list.iter_mut().filter(|path| path.is_direct()) {
-            if let Some((id, _)) = path.remote_interface {
-                path.remote_ending = live.iter().any(|one| one.id == id && one.ending);
-            }
+        self.live = live;
+        self.refresh_remote();
+    }
+
+    /// What the peer last said of its interfaces decides which paths are about to end.
+    pub(crate) fn refresh_remote(&mut self) {
+        let live = &self.live;
+        for path in &mut self.list {
+            let Some((id, _)) = path.remote_interface else { continue };
+            path.remote_ending = match live.iter().find(|one| one.id == id) {
+                Some(one) => one.ending,
+                None => !live.is_empty(),
+            };
         }
     }
 

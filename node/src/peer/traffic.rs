@@ -19,7 +19,7 @@ use crate::policy::{FlowKey, FlowPolicy, FlowPreference};
 use crate::stats::DropReason;
 
 /// How long a newly seen source gets copies before it is proven or ignored.
-const ECHO: Duration = Duration::from_millis(500);
+pub(super) const ECHO: Duration = Duration::from_millis(500);
 
 /// What an opened frame means for the application.
 #[derive(Debug)]

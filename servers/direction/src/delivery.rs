@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ntm_proto::id::TransactionId;
 use ntm_proto::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::limits::{FIRST_RETRY, MAX_DELIVERIES, MAX_TRIES};
 use crate::slab::Slab;
@@ -26,8 +27,8 @@ pub(crate) enum Receiver {
 pub(crate) struct Delivery {
     pub(crate) receiver: Receiver,
     pub(crate) transaction: TransactionId,
-    /// The frame, ready to be sealed.
-    pub(crate) plaintext: Vec<u8>,
+    /// The frame, ready to be sealed. It holds keys.
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
     /// The row of the communication it is about.
     pub(crate) path: u32,
     /// Its transaction was chosen at random here, so who acknowledges it has received it.
@@ -87,6 +88,7 @@ impl Deliveries {
             return None;
         }
         let due = now + FIRST_RETRY;
+        let plaintext = Zeroizing::new(plaintext);
         let delivery = Delivery { receiver, transaction, plaintext, path, proves, sent_to: None, tries: 1, due };
         let row = self.rows.insert(delivery).ok()?;
         self.by_transaction.insert((receiver, transaction), row);

@@ -246,7 +246,7 @@ impl Coordinator {
 
     /// Whether the node may register with this request.
     fn judge(
-        &self,
+        &mut self,
         at: &Arrival,
         incoming: &Incoming,
         ticket: &Ticket,
@@ -276,6 +276,7 @@ impl Coordinator {
         let known = self.registry.by_id(&ticket.node).and_then(|row| self.registry.get(row));
         if let Some(node) = known {
             if node.state != State::Tentative && request.sequence <= node.sequence {
+                self.stats.dropped.stale_sequence += 1;
                 return Err(error(ErrorCode::BadMessage, "the sequence number does not rise"));
             }
             if record.timestamp < node.record_timestamp() {
@@ -341,9 +342,6 @@ impl Coordinator {
         transaction: TransactionId,
         refusal: ErrorMessage,
     ) {
-        if refusal.code == ErrorCode::BadMessage {
-            self.stats.dropped.stale_sequence += 1;
-        }
         let payload = Envelope { transaction, message: Message::Error(refusal) }.emit();
         if let Ok((_, response)) = incoming.respond(psk, SessionIndex(u32::MAX), &payload)
             && response.len() <= AMPLIFICATION * at.bytes

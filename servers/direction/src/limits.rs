@@ -91,3 +91,6 @@ pub const REGISTRATION_BURST: u32 = 16;
 pub const PEER_INTERVAL: Duration = Duration::from_micros(500);
 /// … after a burst of this many.
 pub const PEER_BURST: u32 = 2_000;
+
+/// Grants of one relay in one direction; with two relays they fill a direction's bound.
+pub const MAX_LANES: u8 = 2;

@@ -250,14 +250,18 @@ impl Coordinator {
         };
         let payload = Envelope { transaction, message: Message::ServerHello(self.next_hello(at.now)) }.emit();
         let Some(peer) = self.peers.get_mut(row) else { return };
-        if hello.sequence <= peer.sequence && !peer.session.is_repeat(&incoming) {
+        let is_repeat = peer.session.is_repeat(&incoming);
+        if hello.sequence <= peer.sequence && !is_repeat {
             self.stats.dropped.stale_sequence += 1;
             self.links.remove_index(local);
             return;
         }
         peer.sequence = peer.sequence.max(hello.sequence);
         let response = peer.session.accept(at.now, incoming, &psk, local, &payload);
-        peer.answered = Some((at.local, at.from));
+        // Where a repeated one comes from says nothing: anybody may repeat it.
+        if !is_repeat {
+            peer.answered = Some((at.local, at.from));
+        }
         self.tidy_peer(row);
         match response {
             Ok(response) if response.len() <= AMPLIFICATION * at.bytes => {
@@ -317,8 +321,9 @@ impl Coordinator {
             }
         };
         let here = (at.local, at.from);
-        // Servers stay where they are: an address is taken over only where a handshake proved it.
-        if opened.confirmed && peer.answered == Some(here) {
+        // Servers stay where they are: an address is taken over only where a handshake proved it, or the
+        // domain vouches for it.
+        if opened.confirmed && (peer.answered == Some(here) || peer.cert.addresses.contains(&at.from)) {
             peer.route = Some(here);
         }
         self.tidy_peer(row);

@@ -191,7 +191,7 @@ impl Coordinator {
     /// Makes `link` the node's session. The one before it lingers: what its owner sent before it knew of the
     /// new one is on its way, and if that owner is somebody elsewhere with the same identity, it is to be
     /// told when it speaks again.
-    fn replace_link(&mut self, at: &Arrival, row: u32, link: u32) {
+    pub(crate) fn replace_link(&mut self, at: &Arrival, row: u32, link: u32) {
         let Some(node) = self.registry.get_mut(row) else { return };
         let elsewhere = node.link != NONE
             && node.is_online(at.now)
@@ -262,7 +262,7 @@ impl Coordinator {
     }
 
     /// What every accepted registration does to its node.
-    fn take_registration(&mut self, at: &Arrival, row: u32, request: &RegistrationRequest) {
+    pub(crate) fn take_registration(&mut self, at: &Arrival, row: u32, request: &RegistrationRequest) {
         let local = self.local_number(at.local);
         let Some(node) = self.registry.get_mut(row) else { return };
         node.sequence = request.sequence;

@@ -1,7 +1,7 @@
 //! What happened, counted by reason.
 
-/// Counters since the coordinator began. Every datagram that changes nothing raises exactly one of
-/// those under [`Dropped`].
+/// Counters since the coordinator began. A datagram that changes nothing and is not answered raises exactly one
+/// of those under [`Dropped`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub datagrams: u64,

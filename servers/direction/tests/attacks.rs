@@ -19,7 +19,7 @@ fn domain() -> (Domain, Net) {
 }
 
 fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 /// The error a handshake with this node is refused with.

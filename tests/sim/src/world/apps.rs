@@ -23,14 +23,14 @@ pub enum Family {
 }
 
 /// A TCP connection between two nodes, seen from both ends.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Transfer {
     pub client: Rc<RefCell<TcpPeer>>,
     pub server: Rc<RefCell<TcpPeer>>,
 }
 
 /// Datagrams at a steady beat, both ways.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Beat {
     pub here: Rc<RefCell<Cbr>>,
     pub there: Rc<RefCell<Cbr>>,

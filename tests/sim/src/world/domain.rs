@@ -1,6 +1,7 @@
 //! A provider domain: the keys that its account server would hold, and the configurations it hands out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -181,5 +182,11 @@ impl Domain {
     pub(crate) fn foreign(&self) -> Option<ForeignDc> {
         let cert = self.director_certs.first()?.clone();
         Some(ForeignDc { cert, domain_key: *self.key.public() })
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain").field("name", &self.name).field("relays", &self.relays.len()).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -216,5 +217,17 @@ impl SimNode {
             }
             self.events.push((now, event));
         }
+    }
+}
+
+impl fmt::Debug for SimNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNode")
+            .field("host", &self.host)
+            .field("name", self.name())
+            .field("interfaces", &self.interfaces)
+            .field("addresses", &self.addresses)
+            .field("events", &self.events.len())
+            .finish_non_exhaustive()
     }
 }
