@@ -1,6 +1,7 @@
 //! What every part of the engine shares: keys, randomness, and the queues to the driver.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::btree_map::{BTreeMap, Entry};
+use alloc::collections::vec_deque::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -108,8 +109,8 @@ impl Context {
     pub(crate) fn allocate_index(&mut self, owner: IndexOwner) -> SessionIndex {
         loop {
             let index = SessionIndex(self.rng.u32());
-            if !self.indices.contains_key(&index) {
-                self.indices.insert(index, owner);
+            if let Entry::Vacant(free) = self.indices.entry(index) {
+                free.insert(owner);
                 return index;
             }
         }
