@@ -13,9 +13,9 @@ use crate::direction::{Pending, Purpose};
 use crate::director::Heard;
 use crate::event::{Event, FailReason};
 use crate::held::Held;
+use crate::keys::PeerKey;
 use crate::stats::DropReason;
 use crate::survey::Survey;
-use crate::tunnel_table::PeerKey;
 
 impl Node {
     pub(super) fn heard(&mut self, now: Instant, heard: Heard) {

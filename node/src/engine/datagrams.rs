@@ -15,12 +15,13 @@ use ntm_proto::wire::message::{Envelope, Message, TunnelRequest};
 use ntm_proto::wire::outer::{self, CookieReply, HandshakeInit, HandshakeResponse, Outer, OuterType, RelayBound};
 
 use super::{Node, Received};
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
 use crate::interface::{Endpoint, Interfaces};
+use crate::keys::IndexOwner;
+use crate::keys::PeerKey;
 use crate::path::Remote;
 use crate::peer::{Arrival, Inbound, Peer};
 use crate::stats::DropReason;
-use crate::tunnel_table::PeerKey;
 
 impl Node {
     pub(super) fn handle_relayed<'a>(

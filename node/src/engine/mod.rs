@@ -24,12 +24,13 @@ use crate::director::DirectorLink;
 use crate::event::{Event, PathView};
 use crate::held::Held;
 use crate::interface::{Interfaces, LocalInterface};
+use crate::keys::PeerKey;
 use crate::path::Remote;
 use crate::peer::{Arrival, Need, Peer};
 use crate::policy::{FlowKey, FlowPolicy};
 use crate::stats::{DropReason, Stats};
 use crate::survey::Survey;
-use crate::tunnel_table::{PeerKey, TunnelTable};
+use crate::tunnel_table::TunnelTable;
 
 /// A virtual packet for the application's stack.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use ntm_proto::wire::message::{Envelope, Message, TunnelRequest, TunnelResponse}
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use super::{Arrival, Peer};
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
 use crate::event::Event;
+use crate::keys::IndexOwner;
 use crate::path::Proof;
 use crate::stats::DropReason;
 
