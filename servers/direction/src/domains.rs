@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 
 use ntm_proto::crypto::PublicKeyBytes;
-use ntm_proto::id::Fqdn;
+use ntm_proto::id::{Fqdn, TransactionId};
 use ntm_proto::identity::Role;
+use ntm_proto::session::handshake::Incoming;
 use ntm_proto::time::Instant;
+use ntm_proto::wire::message::ServerHello;
 
-use crate::coordinator::{Coordinator, Event, ForeignDc, LookupFailed};
+use crate::coordinator::{Arrival, Coordinator, Event, ForeignDc, LookupFailed};
 use crate::limits::{LOOKUP_AGAIN_AFTER, LOOKUP_VALID, LOOKUP_WITHIN, MAX_LOOKUPS, MAX_WAITING_PER_PEER};
 use crate::peers::Who;
 
@@ -30,6 +32,17 @@ struct Lookup {
     until: Instant,
     /// Communications that wait for it.
     paths: Vec<u32>,
+    /// The last first message from a server of that domain, which cannot be judged before its key is known.
+    knock: Option<Box<Knock>>,
+}
+
+/// A handshake whose sender's domain is being looked for.
+#[derive(Debug)]
+pub(crate) struct Knock {
+    pub(crate) at: Arrival,
+    pub(crate) incoming: Incoming,
+    pub(crate) transaction: TransactionId,
+    pub(crate) hello: ServerHello,
 }
 
 impl Domains {
@@ -52,11 +65,17 @@ impl Coordinator {
             for path in waiting {
                 self.go_on(now, path);
             }
+            // What was found may be a domain above, whose key says nothing about who knocked.
+            if let Some(knock) = lookup.knock
+                && self.domain_key(&knock.hello.cert.domain).is_some()
+            {
+                let Knock { at, incoming, transaction, hello } = *knock;
+                self.handle_server_handshake(&Arrival { now, ..at }, incoming, transaction, hello);
+            }
             return;
         }
-        self.domains
-            .lookups
-            .insert(domain.clone(), Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new() });
+        let failed = Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new(), knock: None };
+        self.domains.lookups.insert(domain.clone(), failed);
         for path in waiting {
             self.fail_waiting(now, path);
         }
@@ -116,11 +135,25 @@ impl Coordinator {
                 return false;
             }
         }
-        let lookup = Lookup { pending: true, until: now + LOOKUP_WITHIN, paths: path.into_iter().collect() };
+        let (paths, until) = (path.into_iter().collect(), now + LOOKUP_WITHIN);
+        let lookup = Lookup { pending: true, until, paths, knock: None };
         self.domains.lookups.insert(domain.clone(), lookup);
         self.stats.lookups += 1;
         self.event(Event::FindDomain(domain.clone()));
         true
+    }
+
+    /// Has the driver look for the domain of a server that calls, and keeps its first message until then: so the
+    /// caller need not send it again. One a domain is kept, the last.
+    pub(crate) fn hold_knock(&mut self, knock: Knock) {
+        let domain = knock.hello.cert.domain.clone();
+        if self.look_up(knock.at.now, &domain, None)
+            && let Some(lookup) = self.domains.lookups.get_mut(&domain)
+        {
+            lookup.knock = Some(Box::new(knock));
+        } else {
+            self.stats.dropped.unknown_domain += 1;
+        }
     }
 
     /// The domain's DC is not where it was found: it is looked for anew next time.

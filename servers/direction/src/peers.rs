@@ -29,6 +29,7 @@ use ntm_proto::wire::message::{Envelope, Message, ServerHello};
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use crate::coordinator::{Arrival, Coordinator};
+use crate::domains::Knock;
 use crate::limits::{
     AMPLIFICATION, HANDSHAKE_RETRY, HANDSHAKE_TRIES, MAX_PEERS, MAX_PLAINTEXT, MAX_RELAY_SERVERS, MAX_WAITING_PER_PEER,
 };
@@ -237,9 +238,14 @@ impl Coordinator {
         at: &Arrival,
         incoming: Incoming,
         transaction: TransactionId,
-        hello: &ServerHello,
+        hello: ServerHello,
     ) {
-        let Some((who, psk)) = self.certify(at.now, &incoming, hello) else { return };
+        let ServerHello { cert, .. } = &hello;
+        if cert.role == Role::Direction && cert.domain != self.config.domain && self.domain_key(&cert.domain).is_none()
+        {
+            return self.hold_knock(Knock { at: *at, incoming, transaction, hello });
+        }
+        let Some((who, psk)) = self.certify(at.now, &incoming, &hello) else { return };
         let Some(row) = self.peer_row(who, &hello.cert) else {
             self.stats.dropped.too_many_handshakes += 1;
             return;
@@ -381,15 +387,7 @@ impl Coordinator {
                     .map(|(&id, relay)| (Who::Relay(id), self.config.domain_key, relay.psk.clone()))
             }
             Role::Direction if cert.domain == self.config.domain => None,
-            Role::Direction => match self.domain_key(&cert.domain) {
-                Some(key) => Some((Who::Domain(cert.domain.clone()), key, NO_PSK)),
-                None => {
-                    // Its next attempt will find the key here, if there is such a domain.
-                    self.stats.dropped.unknown_domain += 1;
-                    self.look_up(now, &cert.domain.clone(), None);
-                    return None;
-                }
-            },
+            Role::Direction => self.domain_key(&cert.domain).map(|key| (Who::Domain(cert.domain.clone()), key, NO_PSK)),
         };
         let held = certified.filter(|(who, key, _)| {
             let known = self.peers.find(who).and_then(|row| self.peers.get(row));
