@@ -78,6 +78,10 @@ impl Directions {
         Some(self.pending.remove(at))
     }
 
+    pub(crate) fn take_all(&mut self) -> Vec<Pending> {
+        core::mem::take(&mut self.pending)
+    }
+
     /// The registration is new: whatever waits is asked at once.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.pending.iter_mut().for_each(|pending| pending.next_at = now);

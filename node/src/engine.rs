@@ -16,13 +16,14 @@ use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::{Instant, WallClock};
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{
-    DirectionRequest, Envelope, ErrorMessage, Message, RegistrationResponse, RouteDirection, Target, TunnelRequest,
+    DirectionRequest, Envelope, ErrorCode, ErrorMessage, Message, RegistrationResponse, RouteDirection, Target,
+    TunnelRequest,
 };
 use ntm_proto::wire::outer::{self, CookieReply, HandshakeInit, HandshakeResponse, Outer, OuterType, RelayBound};
 
 use crate::config::Config;
 use crate::context::{Context, IndexOwner, Transmit};
-use crate::direction::{Directions, Purpose};
+use crate::direction::{Directions, Pending, Purpose};
 use crate::director::{DirectorLink, Heard};
 use crate::event::{Event, FailReason, PathView};
 use crate::held::Held;
@@ -166,6 +167,10 @@ impl Node {
         datagram: &'a mut [u8],
     ) -> Option<Received<'a>> {
         self.ctx.stats.datagrams_received += 1;
+        if self.director.is_superseded() {
+            self.ctx.stats.drop(DropReason::Unexpected);
+            return None;
+        }
         let Some(endpoint) = self.interfaces.endpoint(local) else {
             self.ctx.stats.drop(DropReason::UnknownEndpoint);
             return None;
@@ -251,7 +256,7 @@ impl Node {
 
     /// A push message said that somebody asks for this node: see that the coordinator reaches it.
     pub fn handle_wake(&mut self, now: Instant) {
-        self.director.begin_update(now, &mut self.ctx, &self.interfaces, self.survey.rtts());
+        self.director.wake(now, &mut self.ctx, &self.interfaces, self.survey.rtts());
     }
 }
 
@@ -632,6 +637,7 @@ impl Node {
         match heard {
             Heard::Registered(response) => self.registered(now, response),
             Heard::Signal(envelope) => self.handle_signal(now, envelope),
+            Heard::Refused(code) => self.refused(now, code),
         }
     }
 
@@ -685,17 +691,43 @@ impl Node {
     }
 
     fn handle_error(&mut self, now: Instant, transaction: ntm_proto::id::TransactionId, error: &ErrorMessage) {
+        // Registering again answers this one; what was asked for then is asked for again.
+        if error.code == ErrorCode::NotRegistered {
+            self.director.refused(now, &mut self.ctx, error.code);
+            return;
+        }
         let pending = match error.path_id {
             Some(path_id) => self.directions.take(path_id),
             None => self.directions.take_transaction(transaction),
         };
-        if let Some(pending) = pending
-            && pending.purpose == Purpose::Connect
-        {
-            let reason = FailReason::Refused(error.code);
+        match pending {
+            Some(pending) => self.fail(&pending, FailReason::Refused(error.code)),
+            // About this node itself: no request of this transaction waits.
+            None if error.path_id.is_none() => self.refused(now, error.code),
+            None => {}
+        }
+    }
+
+    fn fail(&mut self, pending: &Pending, reason: FailReason) {
+        if pending.purpose == Purpose::Connect {
             self.ctx.emit(Event::ConnectFailed { path_id: pending.path_id, reason });
         }
-        self.director.refused(now, &mut self.ctx, error.code);
+    }
+
+    /// The coordinator refused this node itself. Where another engine took its identity over, nothing is
+    /// left to do or to hold.
+    fn refused(&mut self, now: Instant, code: ErrorCode) {
+        self.director.refused(now, &mut self.ctx, code);
+        if self.director.is_superseded() {
+            for pending in self.directions.take_all() {
+                self.fail(&pending, FailReason::Refused(code));
+            }
+            for key in self.peers.keys() {
+                self.peers.remove(&mut self.ctx, key);
+            }
+            self.survey = Survey::new();
+            self.held = Held::default();
+        }
     }
 
     fn emit_resolved(&mut self, key: PeerKey, path_id: PathId) {
@@ -713,9 +745,7 @@ impl Node {
     /// Sends the requests that are due, if the coordinator can be asked.
     fn run_directions(&mut self, now: Instant) {
         for over in self.directions.give_up(now) {
-            if over.purpose == Purpose::Connect {
-                self.ctx.emit(Event::ConnectFailed { path_id: over.path_id, reason: FailReason::NoDirector });
-            }
+            self.fail(&over, FailReason::NoDirector);
         }
         for (path_id, target, transaction) in self.directions.due(now) {
             if !self.director.is_registered() {

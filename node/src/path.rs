@@ -153,6 +153,8 @@ pub(crate) struct Path {
     /// Where an unproven path stands among its like: lower was better when its ends last worked.
     pub(crate) promise: u8,
     pub(crate) allowance: Allowance,
+    /// A direction named the address, or it proved itself at some time: worth trying from elsewhere.
+    vouched: bool,
     proof: Proof,
     challenges: Vec<Challenge>,
     lost_in_row: u8,
@@ -183,6 +185,7 @@ impl Path {
             cost: 0,
             promise: u8::MAX,
             allowance,
+            vouched: false,
             proof: Proof::Unproven,
             challenges: Vec::new(),
             lost_in_row: 0,
@@ -203,6 +206,17 @@ impl Path {
 
     pub(crate) fn is_proven(&self) -> bool {
         self.proof == Proof::Proven
+    }
+
+    /// Somebody trusted vouches for the address: probes and a few packets may go there before it has
+    /// proved itself.
+    pub(crate) fn vouch(&mut self) {
+        self.vouched = true;
+        self.allowance.received(FULL_DATAGRAM);
+    }
+
+    pub(crate) fn is_vouched(&self) -> bool {
+        self.vouched
     }
 
     pub(crate) fn is_direct(&self) -> bool {
@@ -388,6 +402,7 @@ impl Path {
 
     fn prove(&mut self, now: Instant) {
         self.allowance.prove();
+        self.vouched = true;
         self.lost_in_row = 0;
         self.unanswered_since = None;
         if self.proof != Proof::Proven {

@@ -78,7 +78,7 @@ impl Peer {
         }
         for at in 0..self.paths.len() {
             if self.paths.at(at).proof() != Proof::Failed {
-                self.transmit_over(now, ctx, at, datagram);
+                self.send_over(now, ctx, at, datagram);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::paths::Routes;
 use super::{Arrival, Peer};
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
-use crate::path::{FULL_DATAGRAM, Probe, Remote};
+use crate::path::{Probe, Remote};
 use crate::stats::DropReason;
 
 /// How long probes go with a notice after the interfaces changed: a notice has no answer of its own.
@@ -35,7 +35,7 @@ impl Peer {
                 let path = self.paths.at_mut(at);
                 path.promise = u8::try_from(promise).unwrap_or(u8::MAX);
                 path.remote_interface = path.remote_interface.or(interface);
-                path.allowance.received(FULL_DATAGRAM);
+                path.vouch();
             }
         }
         self.paths.refresh_local(interfaces);
@@ -71,7 +71,7 @@ impl Peer {
     fn remember_remotes(&mut self) {
         let mut known: Vec<_> = (0..self.paths.len())
             .map(|at| (!self.paths.is_active(at), self.paths.at(at)))
-            .filter(|(_, path)| path.is_direct())
+            .filter(|(_, path)| path.is_direct() && path.is_vouched())
             .map(|(idle, path)| (idle, path.rank(), path.remote, path.remote_interface))
             .collect();
         known.sort_by_key(|&(idle, rank, remote, _)| (idle, rank, remote));

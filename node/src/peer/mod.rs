@@ -33,7 +33,7 @@ use ntm_proto::wire::outer;
 use crate::context::Context;
 use crate::event::{Event, PathView};
 use crate::interface::{Change, Endpoint, Interfaces};
-use crate::path::{FULL_DATAGRAM, Remote};
+use crate::path::Remote;
 use crate::relay::RelayLink;
 use crate::tunnel_table::PeerKey;
 
@@ -228,8 +228,7 @@ impl Peer {
         for local in locals {
             if let Some(at) = self.paths.add(now, local, Remote::Direct(pair.remote)) {
                 let path = self.paths.at_mut(at);
-                // The direction vouches for the address: probes and a few packets may go there.
-                path.allowance.received(FULL_DATAGRAM);
+                path.vouch();
                 path.promise = path.promise.min(u8::try_from(promise).unwrap_or(u8::MAX));
                 path.remote_interface = path.remote_interface.or(remote_interface);
             }
@@ -262,14 +261,9 @@ impl Peer {
 
     /// Sends one outer datagram over one path, if what its address has sent permits that.
     fn send_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
-        if self.paths.at(at).allowance.permits(datagram.len()) {
-            self.transmit_over(now, ctx, at, datagram);
+        if !self.paths.at(at).allowance.permits(datagram.len()) {
+            return;
         }
-    }
-
-    /// Sends one outer datagram over one path. Addresses that a direction named need no allowance for
-    /// the handshake itself: its schedule bounds what they get.
-    fn transmit_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
         let path = self.paths.at(at);
         let (local, remote) = (path.local, path.remote);
         match remote {

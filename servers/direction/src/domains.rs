@@ -5,6 +5,7 @@
 //! at once, and only so many domains are looked for at a time: names come from nodes, who may make
 //! them up.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use ntm_proto::crypto::PublicKeyBytes;
@@ -15,7 +16,7 @@ use ntm_proto::time::Instant;
 use ntm_proto::wire::message::ServerHello;
 
 use crate::coordinator::{Arrival, Coordinator, Event, ForeignDc, LookupFailed};
-use crate::limits::{LOOKUP_AGAIN_AFTER, LOOKUP_VALID, LOOKUP_WITHIN, MAX_LOOKUPS, MAX_WAITING_PER_PEER};
+use crate::limits::{LOOKUP_AGAIN_AFTER, LOOKUP_VALID, LOOKUP_WITHIN, MAX_CALLERS, MAX_LOOKUPS, MAX_WAITING_PER_PEER};
 use crate::peers::Who;
 
 #[derive(Debug, Default)]
@@ -32,17 +33,22 @@ struct Lookup {
     until: Instant,
     /// Communications that wait for it.
     paths: Vec<u32>,
-    /// The last first message from a server of that domain, which cannot be judged before its key is known.
-    knock: Option<Box<Knock>>,
+    /// The handshake of that domain's own DC, which called before its key was known here.
+    caller: Option<Box<Caller>>,
 }
 
-/// A handshake whose sender's domain is being looked for.
-#[derive(Debug)]
-pub(crate) struct Knock {
-    pub(crate) at: Arrival,
-    pub(crate) incoming: Incoming,
-    pub(crate) transaction: TransactionId,
-    pub(crate) hello: ServerHello,
+/// A server handshake that waits until its domain's key is known.
+struct Caller {
+    at: Arrival,
+    incoming: Incoming,
+    transaction: TransactionId,
+    hello: ServerHello,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("from", &self.at.from).finish_non_exhaustive()
+    }
 }
 
 impl Domains {
@@ -58,26 +64,49 @@ impl Coordinator {
             self.stats.dropped.unexpected_answer += 1;
             return;
         };
-        let waiting = lookup.paths;
+        let (waiting, caller) = (lookup.paths, lookup.caller);
         if let Ok(dc) = found
             && self.take_domain(now, domain, dc)
         {
+            // What was found may be a domain above the caller's: looking for the caller's again would never end.
+            if let Some(caller) = caller
+                && self.domain_key(&caller.hello.cert.domain).is_some()
+            {
+                let Caller { at, incoming, transaction, hello } = *caller;
+                self.handle_server_handshake(&Arrival { now, ..at }, incoming, transaction, &hello);
+            }
             for path in waiting {
                 self.go_on(now, path);
             }
-            // What was found may be a domain above, whose key says nothing about who knocked.
-            if let Some(knock) = lookup.knock
-                && self.domain_key(&knock.hello.cert.domain).is_some()
-            {
-                let Knock { at, incoming, transaction, hello } = *knock;
-                self.handle_server_handshake(&Arrival { now, ..at }, incoming, transaction, hello);
-            }
             return;
         }
-        let failed = Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new(), knock: None };
-        self.domains.lookups.insert(domain.clone(), failed);
+        self.domains.lookups.insert(
+            domain.clone(),
+            Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new(), caller: None },
+        );
         for path in waiting {
             self.fail_waiting(now, path);
+        }
+    }
+
+    /// A DC called whose domain's key is not known: it is looked for, and the newest call answered then,
+    /// which saves the caller the wait until it calls again.
+    pub(crate) fn hold_caller(
+        &mut self,
+        at: &Arrival,
+        incoming: Incoming,
+        transaction: TransactionId,
+        hello: &ServerHello,
+    ) {
+        let domain = hello.cert.domain.clone();
+        self.stats.dropped.unknown_domain += 1;
+        self.look_up(at.now, &domain, None);
+        let callers = self.domains.lookups.values().filter(|lookup| lookup.caller.is_some()).count();
+        if let Some(lookup) = self.domains.lookups.get_mut(&domain)
+            && lookup.pending
+            && (callers < MAX_CALLERS || lookup.caller.is_some())
+        {
+            lookup.caller = Some(Box::new(Caller { at: *at, incoming, transaction, hello: hello.clone() }));
         }
     }
 
@@ -135,25 +164,12 @@ impl Coordinator {
                 return false;
             }
         }
-        let (paths, until) = (path.into_iter().collect(), now + LOOKUP_WITHIN);
-        let lookup = Lookup { pending: true, until, paths, knock: None };
+        let lookup =
+            Lookup { pending: true, until: now + LOOKUP_WITHIN, paths: path.into_iter().collect(), caller: None };
         self.domains.lookups.insert(domain.clone(), lookup);
         self.stats.lookups += 1;
         self.event(Event::FindDomain(domain.clone()));
         true
-    }
-
-    /// Has the driver look for the domain of a server that calls, and keeps its first message until then: so the
-    /// caller need not send it again. One a domain is kept, the last.
-    pub(crate) fn hold_knock(&mut self, knock: Knock) {
-        let domain = knock.hello.cert.domain.clone();
-        if self.look_up(knock.at.now, &domain, None)
-            && let Some(lookup) = self.domains.lookups.get_mut(&domain)
-        {
-            lookup.knock = Some(Box::new(knock));
-        } else {
-            self.stats.dropped.unknown_domain += 1;
-        }
     }
 
     /// The domain's DC is not where it was found: it is looked for anew next time.

@@ -145,7 +145,7 @@ impl Coordinator {
                 self.handle_registration_handshake(at, &init, incoming, transaction, request);
             }
             Ok(Envelope { transaction, message: Message::ServerHello(hello) }) => {
-                self.handle_server_handshake(at, incoming, transaction, hello);
+                self.handle_server_handshake(at, incoming, transaction, &hello);
             }
             Ok(_) | Err(_) => self.stats.dropped.bad_payload += 1,
         }

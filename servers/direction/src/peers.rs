@@ -29,7 +29,6 @@ use ntm_proto::wire::message::{Envelope, Message, ServerHello};
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use crate::coordinator::{Arrival, Coordinator};
-use crate::domains::Knock;
 use crate::limits::{
     AMPLIFICATION, HANDSHAKE_RETRY, HANDSHAKE_TRIES, MAX_PEERS, MAX_PLAINTEXT, MAX_RELAY_SERVERS, MAX_WAITING_PER_PEER,
 };
@@ -238,14 +237,14 @@ impl Coordinator {
         at: &Arrival,
         incoming: Incoming,
         transaction: TransactionId,
-        hello: ServerHello,
+        hello: &ServerHello,
     ) {
-        let ServerHello { cert, .. } = &hello;
-        if cert.role == Role::Direction && cert.domain != self.config.domain && self.domain_key(&cert.domain).is_none()
-        {
-            return self.hold_knock(Knock { at: *at, incoming, transaction, hello });
+        let domain = &hello.cert.domain;
+        if hello.cert.role == Role::Direction && *domain != self.config.domain && self.domain_key(domain).is_none() {
+            self.hold_caller(at, incoming, transaction, hello);
+            return;
         }
-        let Some((who, psk)) = self.certify(at.now, &incoming, &hello) else { return };
+        let Some((who, psk)) = self.certify(at.now, &incoming, hello) else { return };
         let Some(row) = self.peer_row(who, &hello.cert) else {
             self.stats.dropped.too_many_handshakes += 1;
             return;

@@ -80,7 +80,7 @@ pub struct Dropped {
     pub bad_fragment: u64,
     /// A server whose certificate does not hold.
     pub bad_certificate: u64,
-    /// A server of a domain whose key is not known, and is not being looked for either.
+    /// A server of a domain whose key is not known yet.
     pub unknown_domain: u64,
     /// An answer would have been longer than an unproven address may get.
     pub too_long_to_answer: u64,

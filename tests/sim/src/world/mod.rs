@@ -143,6 +143,30 @@ impl World {
         number
     }
 
+    /// The same, with a configuration that differs from what a login would give.
+    pub fn add_node_with(
+        &mut self,
+        domain: usize,
+        label: &str,
+        change: impl FnOnce(&Domain, &mut ntm_node::Config),
+    ) -> usize {
+        let number = self.add_node(domain, label);
+        let mut config = self.nodes[number].config().clone();
+        change(&self.domains[domain], &mut config);
+        self.nodes[number] = SimNode::new(self.now, self.nodes[number].host(), config, self.dice.seed());
+        number
+    }
+
+    /// Another host with the identity and ticket of `node`: a stolen disk, a restored backup.
+    pub fn add_twin(&mut self, node: usize) -> usize {
+        let host = self.net.add_host();
+        let config = self.nodes[node].config().clone();
+        let number = self.nodes.len();
+        self.nodes.push(SimNode::new(self.now, host, config, self.dice.seed()));
+        self.hosts.insert(host, Who::Node(number));
+        number
+    }
+
     pub fn node(&self, node: usize) -> &SimNode {
         &self.nodes[node]
     }
@@ -240,6 +264,14 @@ impl World {
             Who::Relay(at) => self.relays[at].restart(now, seed),
         }
         self.settle(who);
+    }
+
+    /// Speaks to a node's engine as its driver or application does.
+    pub fn engine<T>(&mut self, node: usize, act: impl FnOnce(Instant, &mut ntm_node::Node) -> T) -> T {
+        let now = self.now;
+        let result = act(now, self.nodes[node].engine_mut());
+        self.settle(Who::Node(node));
+        result
     }
 
     /// `from` asks for the way to `to` by name.
