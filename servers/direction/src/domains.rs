@@ -68,7 +68,10 @@ impl Coordinator {
         if let Ok(dc) = found
             && self.take_domain(now, domain, dc)
         {
-            if let Some(caller) = caller {
+            // What was found may be a domain above the caller's: looking for the caller's again would never end.
+            if let Some(caller) = caller
+                && self.domain_key(&caller.hello.cert.domain).is_some()
+            {
                 let Caller { at, incoming, transaction, hello } = *caller;
                 self.handle_server_handshake(&Arrival { now, ..at }, incoming, transaction, &hello);
             }

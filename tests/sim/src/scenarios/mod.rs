@@ -5,6 +5,7 @@
 
 pub mod chaos;
 pub mod commands;
+pub mod demo;
 pub mod ideal;
 pub mod matrix;
 pub mod moves;
