@@ -10,12 +10,13 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use ntm_direction::testing::{Domain, Net, Received, fqdn};
-use ntm_direction::{Coordinator, ForeignDc, LookupFailed, limits};
-use ntm_proto::id::NodeId;
-use ntm_proto::wire::frame::Frame;
-use ntm_proto::wire::message::{Envelope, Message, RegistrationRequest, Target};
+use ntm_direction::testing::{Domain, Net, Node, Received, fqdn};
+use ntm_direction::{Config, Coordinator, ForeignDc, LookupFailed, limits};
+use ntm_proto::id::{NodeId, PathId};
+use ntm_proto::time::Instant;
+use ntm_proto::wire::message::{DirectionRequest, Envelope, Message, RegistrationRequest, Target};
 
+const FOREIGN: &str = "192.0.2.2:4500";
 const MAX_NODES: usize = 4;
 /// Addresses that exist only as somebody's forgery: nobody there ever answers.
 const VICTIMS: u8 = 4;
@@ -42,12 +43,35 @@ impl<'a> Input<'a> {
 struct World {
     net: Net,
     domain: Domain,
-    foreign: Domain,
+    found: ForeignDc,
     honest: [usize; 2],
     /// Is registered, and has no manners.
     rogue: usize,
-    renewed: ntm_proto::time::Instant,
-    path: u8,
+    renewed: Instant,
+}
+
+/// What is the same in every run and takes signatures to make.
+struct Cast {
+    domain: Domain,
+    config: Config,
+    found: ForeignDc,
+    nodes: [Node; 3],
+}
+
+impl Cast {
+    fn new() -> Self {
+        let domain = Domain::new("ntm.example", 1, "192.0.2.1:4500");
+        let foreign = Domain::new("foreign.example", 2, FOREIGN);
+        let mut config = domain.config();
+        config.max_nodes = MAX_NODES;
+        let nodes = [domain.node(1, "a"), domain.node(2, "b"), domain.node(3, "rogue")];
+        let found = ForeignDc { cert: foreign.cert(), domain_key: *foreign.key.public() };
+        Self { domain, config, found, nodes }
+    }
+}
+
+thread_local! {
+    static CAST: Cast = Cast::new();
 }
 
 fn victim(number: u8) -> SocketAddr {
@@ -55,21 +79,21 @@ fn victim(number: u8) -> SocketAddr {
 }
 
 impl World {
-    fn new() -> Self {
-        let domain = Domain::new("ntm.example", 1, "192.0.2.1:4500");
-        let foreign = Domain::new("foreign.example", 2, "192.0.2.2:4500");
+    fn new(cast: &Cast) -> Self {
         let mut net = Net::default();
-        let mut config = domain.config();
-        config.max_nodes = MAX_NODES;
-        net.add_coordinator(domain.address, Coordinator::new(net.now, config, [1; 32]));
-        let a = net.add_node_behind(&domain, 1, "a", "10.0.0.1:5000", "198.51.100.1:6000");
-        let b = net.add_node(&domain, 2, "b", "198.51.100.2:5000");
-        let rogue = net.add_node(&domain, 3, "rogue", "198.51.100.66:666");
-        for node in [a, b, rogue] {
-            net.register(node);
+        let domain = cast.domain.clone();
+        net.add_coordinator(domain.address, Coordinator::new(net.now, cast.config.clone(), [1; 32]));
+        let places = ["198.51.100.1:6000", "198.51.100.2:5000", "198.51.100.66:666"];
+        let own = ["10.0.0.1:5000", "198.51.100.2:5000", "198.51.100.66:666"];
+        let mut nodes = [0; 3];
+        for (number, template) in cast.nodes.iter().enumerate() {
+            let mut node = template.fresh();
+            node.attach(1, &[own[number]]);
+            nodes[number] = net.add_host(&domain, node, places[number].parse().expect("an address"));
+            net.adopt(nodes[number]);
         }
-        let renewed = net.now;
-        Self { net, domain, foreign, honest: [a, b], rogue, renewed, path: 0 }
+        let [a, b, rogue] = nodes;
+        Self { net, domain, found: cast.found.clone(), honest: [a, b], rogue, renewed: Instant::ZERO }
     }
 
     fn act(&mut self, input: &mut Input<'_>) -> Option<()> {
@@ -164,8 +188,7 @@ impl World {
     fn answer_lookup(&mut self, number: u8) {
         let now = self.net.now;
         let name = fqdn(["foreign.example", "x.foreign.example", "ntm.example", "example"][usize::from(number % 4)]);
-        let found = ForeignDc { cert: self.foreign.cert(), domain_key: *self.foreign.key.public() };
-        let found = if number & 16 == 0 { Ok(found) } else { Err(LookupFailed) };
+        let found = if number & 16 == 0 { Ok(self.found.clone()) } else { Err(LookupFailed) };
         self.net.dc(&self.domain).handle_domain_found(now, &name, found);
         self.net.settle();
     }
@@ -186,7 +209,7 @@ impl World {
         match number % 8 {
             0 | 1 => self.net.host(self.rogue).address,
             2 => self.net.host(self.honest[0]).address,
-            3 => self.foreign.address,
+            3 => FOREIGN.parse().expect("an address"),
             victims => victim(victims),
         }
     }
@@ -216,17 +239,12 @@ impl World {
     /// The honest are directed to each other where they are.
     fn check_direction(&mut self) {
         self.pass(Duration::from_secs(20));
-        self.path = self.path.wrapping_add(1);
         let target = Target::Node(self.net.host(self.honest[0]).node.id());
-        // A path id of its own, which the rogue's bytes cannot name.
-        let path_id = ntm_proto::id::PathId([0xee; 16].map(|byte: u8| byte ^ self.path.rotate_left(3)));
-        let request = ntm_proto::wire::message::DirectionRequest { path_id, target };
-        let mut frame = Vec::new();
+        // A path id that the rogue's bytes do not name.
+        let path_id = PathId([0xee, 1, 0xee, 2, 0xee, 3, 0xee, 4, 0xee, 5, 0xee, 6, 0xee, 7, 0xee, 8]);
+        let request = DirectionRequest { path_id, target };
         let asker = self.honest[1];
-        let transaction = ntm_proto::id::TransactionId(u32::MAX);
-        let envelope = Envelope { transaction, message: Message::DirectionRequest(request) };
-        Frame::Signal(&envelope.emit()).emit(&mut frame);
-        let datagram = self.net.host(asker).node.seal_bytes(&frame);
+        let datagram = self.net.host(asker).node.seal(Message::DirectionRequest(request));
         self.net.send(asker, datagram);
         let directed = self.net.take(asker).into_iter().any(|received| match received {
             Received::Message(Envelope { message: Message::RouteDirection(direction), .. }) => {
@@ -240,11 +258,11 @@ impl World {
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let mut world = World::new();
+    let mut world = CAST.with(World::new);
     while world.act(&mut input).is_some() {
         world.check();
         // The tickets are good for a day.
-        if world.net.now.since(ntm_proto::time::Instant::ZERO) > Duration::from_secs(80_000) {
+        if world.net.now.since(Instant::ZERO) > Duration::from_secs(80_000) {
             return;
         }
     }
