@@ -28,6 +28,7 @@ impl Node {
 
     pub(super) fn registered(&mut self, now: Instant, response: RegistrationResponse) {
         self.survey.set_relays(now, response.relays);
+        self.meet_lost_peers(now);
         self.directions.restart(now);
         self.run_directions(now);
     }
@@ -153,6 +154,19 @@ impl Node {
             self.ask_again(now, key, path_id);
         }
         self.run_directions(now);
+    }
+
+    /// The coordinator can be asked again: it may know where the peers are that no path reaches.
+    fn meet_lost_peers(&mut self, now: Instant) {
+        let lost: Vec<(PeerKey, PathId)> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.is_stranded(now))
+            .filter_map(|peer| Some((peer.key, peer.path_ids().last()?)))
+            .collect();
+        for (key, path_id) in lost {
+            self.ask_again(now, key, path_id);
+        }
     }
 
     pub(super) fn refresh_direction(&mut self, now: Instant, key: PeerKey, path_id: PathId) {

@@ -127,6 +127,9 @@ impl Peer {
             let expired = self.paths.at_mut(at).expire(now);
             changed |= expired.changed;
             lost |= expired.lost;
+            if expired.lost && self.paths.is_active(at) {
+                self.paths.hedge(now + super::traffic::ECHO);
+            }
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {

@@ -123,7 +123,6 @@ fn an_idle_tunnel_wakes_with_the_first_packet() {
 }
 
 #[test]
-#[ignore = "paths stay proven over any silence, so the first packets go to a relay that refuses the grant"]
 fn a_relayed_tunnel_wakes_though_its_grant_has_expired() {
     sleep_and_wake(Spot::V6Only, NAT, 180 * MINUTE);
 }
@@ -159,7 +158,6 @@ fn a_peer_that_restarted_is_met_again() {
 }
 
 #[test]
-#[ignore = "a node that comes back asks for no directions to the peers it lost"]
 fn a_peer_that_is_gone_is_reported_within_half_a_minute_and_met_when_it_is_back() {
     let (mut scene, a, b) = Scene::connected(10, Spot::V4Global, NAT);
     let world = &mut scene.world;
