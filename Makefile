@@ -73,7 +73,7 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 		exit $$status'
 
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
-	$(CARGO) run --release --quiet -p ntm-direction --example scale
+	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
 
 bench: scale ## figures of the parts
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost

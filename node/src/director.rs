@@ -27,9 +27,10 @@ use ntm_proto::wire::message::{
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use crate::config::{Config, Director};
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
 use crate::event::Event;
 use crate::interface::{Endpoint, Interfaces};
+use crate::keys::IndexOwner;
 use crate::peer;
 use crate::stats::DropReason;
 

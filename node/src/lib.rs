@@ -27,6 +27,7 @@ mod engine;
 mod event;
 mod held;
 mod interface;
+mod keys;
 mod path;
 mod peer;
 mod policy;

@@ -22,7 +22,7 @@ use ntm_proto::time::Instant;
 
 use crate::event::{PathKind, PathView};
 use crate::interface::Endpoint;
-use crate::relay::LinkId;
+use crate::keys::LinkId;
 
 /// What every IPv6 path carries: 1,280 less the IPv6 and UDP headers.
 pub(crate) const BASE_DATAGRAM: usize = 1_232;

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ntm_proto::crypto::equal;
-use ntm_proto::id::{RelayId, RelayIndex};
+use ntm_proto::id::RelayIndex;
 use ntm_proto::session::relay_token::bind_mac;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::RelayGrant;
@@ -13,7 +13,7 @@ use ntm_proto::wire::outer::{self, RelayBound};
 
 use crate::context::Context;
 use crate::interface::{Endpoint, Interfaces};
-use crate::tunnel_table::PeerKey;
+use crate::keys::{LinkId, PeerKey};
 
 /// Holds the NAT's mapping towards the relay and the relay's soft state.
 const REFRESH: Duration = Duration::from_secs(15);
@@ -31,15 +31,6 @@ const RETRY: [Duration; 5] = [
 pub(crate) struct NewIndex {
     pub(crate) learned: Option<(SocketAddr, RelayIndex)>,
     pub(crate) outdated: Option<(SocketAddr, RelayIndex)>,
-}
-
-/// One grant of one relay: a newer grant for the same relay is another link, so that both ends can hold
-/// on to the old one until the new one has proved itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LinkId {
-    pub(crate) relay: RelayId,
-    /// Counts the links to one peer.
-    pub(crate) number: u32,
 }
 
 /// One relay grant in use, from one local endpoint.

@@ -9,16 +9,12 @@ use ntm_proto::id::{Fqdn, NodeId, PathId, RelayIndex};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{NodeDescription, Target};
 
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
+use crate::keys::{IndexOwner, LinkId, PeerKey};
 use crate::peer::Peer;
-use crate::relay::LinkId;
 
 /// Peers in the table; when it is full the one silent for longest makes room, if it is dormant.
 pub(crate) const MAX_PEERS: usize = 4_096;
-
-/// A place in the tunnel table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PeerKey(u32);
 
 #[derive(Default)]
 pub(crate) struct TunnelTable {

@@ -12,8 +12,9 @@ use ntm_proto::wire::message::RelayGrant;
 use super::Peer;
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
+use crate::keys::LinkId;
 use crate::path::Remote;
-use crate::relay::{Leg, LinkId, RelayLink, legs};
+use crate::relay::{Leg, RelayLink, legs};
 
 /// Relay links kept for one peer; the oldest idle one goes first.
 const MAX_LINKS: usize = 8;

@@ -33,9 +33,9 @@ use ntm_proto::wire::outer;
 use crate::context::Context;
 use crate::event::{Event, PathView};
 use crate::interface::{Change, Endpoint, Interfaces};
+use crate::keys::PeerKey;
 use crate::path::Remote;
 use crate::relay::RelayLink;
-use crate::tunnel_table::PeerKey;
 
 pub(crate) use handshake::envelope;
 pub(crate) use traffic::Inbound;

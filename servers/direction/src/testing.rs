@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use ntm_proto::crypto::{self, Provider, Secret};
+use ntm_proto::crypto::{self, Provider, Secret, Suite};
 use ntm_proto::id::{DeviceName, Fqdn, InterfaceId, NodeId, PathId, SessionIndex, TransactionId};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::rng::Rng;
@@ -189,6 +189,29 @@ impl Keys {
 }
 
 impl Node {
+    /// The same node before it has said anything: spares the signatures of making it.
+    pub fn fresh(&self) -> Self {
+        Self {
+            provider: self.provider,
+            dc: self.dc,
+            noise: self.noise.clone(),
+            record: self.record.clone(),
+            key: self.key.clone(),
+            ticket: self.ticket.clone(),
+            sequence: BEGIN.as_millis(),
+            interfaces: Vec::new(),
+            relay_rtts: Vec::new(),
+            wake_token: None,
+            session: None,
+            previous: None,
+            handshake: None,
+            reassembler: Reassembler::new(),
+            next_index: 0,
+            next_transaction: 1,
+            rng: Rng::from_seed(self.record.noise_key),
+        }
+    }
+
     pub fn id(&self) -> NodeId {
         self.record.node_id()
     }
@@ -408,9 +431,39 @@ impl Net {
     pub fn add_node_behind(&mut self, domain: &Domain, number: u32, host: &str, own: &str, outer: &str) -> usize {
         let mut node = domain.node(number, host);
         node.attach(1, &[own]);
-        let address = outer.parse().expect("an address");
+        self.add_host(domain, node, outer.parse().expect("an address"))
+    }
+
+    /// A node, with its interfaces, where the world sees it.
+    pub fn add_host(&mut self, domain: &Domain, node: Node, address: SocketAddr) -> usize {
         self.nodes.push(Host { node, dc: domain.address, address, answers: true, inbox: Vec::new() });
         self.nodes.len() - 1
+    }
+
+    /// Registers a node without a handshake.
+    pub fn adopt(&mut self, node: usize) {
+        let Host { node, dc, address, .. } = &mut self.nodes[node];
+        let established = Established {
+            suite: Suite::ChaCha20Poly1305,
+            send: Secret::new(node.rng.array()),
+            receive: Secret::new(node.rng.array()),
+            local: SessionIndex(node.next_index),
+            remote: SessionIndex(node.next_index),
+            peer_key: node.record.noise_key,
+            handshake_hash: [0; 32],
+            initiator: false,
+            generation: 0,
+            payload: Vec::new(),
+        };
+        let request = node.request(1, None);
+        let coordinator = self.coordinators.get_mut(dc).expect("a coordinator");
+        let remote = coordinator.adopt(self.now, *dc, *address, &request, &established);
+        let Established { suite, send, receive, local, .. } = established;
+        node.session = Some(Keys {
+            sealing: SealingKey::new(node.provider, suite, &receive, remote),
+            opening: OpeningKey::new(node.provider, suite, &send),
+            local,
+        });
     }
 
     pub fn host(&mut self, node: usize) -> &mut Host {

@@ -3,6 +3,8 @@
 // Clippy sees no test in a test's helper, and no test file uses all of this.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod bench;
+
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
