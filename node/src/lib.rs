@@ -34,6 +34,8 @@ mod policy;
 mod relay;
 mod stats;
 mod survey;
+#[cfg(test)]
+mod testing;
 mod tunnel_table;
 
 pub use config::{Config, Director};

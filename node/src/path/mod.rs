@@ -387,3 +387,229 @@ impl Path {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{address, at, endpoint};
+
+    const THERE: &str = "20.1.0.2:4500";
+
+    fn path() -> Path {
+        Path::new(at(0), endpoint(0, "10.0.0.2:4500"), Remote::Direct(address(THERE)))
+    }
+
+    /// Nonces count up from here.
+    struct Nonces(u64);
+
+    impl Nonces {
+        fn probe(&mut self, path: &mut Path, now: Instant, busy: bool) -> Vec<Probe> {
+            path.probe(now, busy, || {
+                self.0 += 1;
+                self.0
+            })
+        }
+    }
+
+    /// A path whose probes are answered after `rtt` until `until`; gives how often it was probed.
+    fn answer_until(path: &mut Path, nonces: &mut Nonces, until: Instant, rtt: Duration, busy: bool) -> usize {
+        let mut probed = 0;
+        let mut answers: Vec<(Instant, u64)> = Vec::new();
+        loop {
+            let answer = answers.iter().map(|(at, _)| *at).min().unwrap_or(Instant::FAR_FUTURE);
+            let now = path.next_timeout().min(answer);
+            if now > until {
+                return probed;
+            }
+            if let Some(at) = answers.iter().position(|(at, _)| *at <= now) {
+                let (_, nonce) = answers.swap_remove(at);
+                assert!(path.answered(now, nonce).is_some());
+                continue;
+            }
+            path.expire(now);
+            for probe in nonces.probe(path, now, busy) {
+                probed += 1;
+                path.sent(now, probe.size);
+                answers.push((now + rtt, probe.nonce));
+            }
+        }
+    }
+
+    /// Lets time pass without any answer; gives the proof at each change with its time.
+    fn silence_until(path: &mut Path, nonces: &mut Nonces, until: Instant) -> Vec<(u64, Proof)> {
+        let mut changes = Vec::new();
+        let mut before = path.proof();
+        while path.next_timeout() <= until {
+            let now = path.next_timeout();
+            path.expire(now);
+            nonces.probe(path, now, true);
+            if path.proof() != before {
+                before = path.proof();
+                changes.push((now.as_millis(), before));
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn an_answer_proves_the_path_and_tells_its_round_trip_time() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        let probes = nonces.probe(&mut path, at(0), false);
+        assert_eq!(probes.iter().map(|probe| probe.size).collect::<Vec<_>>(), [0, FULL_DATAGRAM]);
+        assert_eq!(path.answered(at(30), probes[0].nonce), Some(Answered { newly_proven: true }));
+        assert!(path.is_proven());
+        assert_eq!(path.view().rtt, Some(Duration::from_millis(30)));
+        assert_eq!(path.capacity(), BASE_DATAGRAM);
+        assert_eq!(path.answered(at(31), probes[1].nonce), Some(Answered { newly_proven: false }));
+        assert_eq!(path.capacity(), FULL_DATAGRAM);
+    }
+
+    #[test]
+    fn an_answer_counts_once_and_only_to_a_challenge_of_this_path() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        let probes = nonces.probe(&mut path, at(0), false);
+        assert_eq!(path.answered(at(1), 999), None);
+        assert!(path.answered(at(1), probes[0].nonce).is_some());
+        assert_eq!(path.answered(at(2), probes[0].nonce), None);
+    }
+
+    #[test]
+    fn an_unproven_path_is_probed_on_the_punching_schedule_and_fails_and_is_tried_again_a_minute_later() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        let changes = silence_until(&mut path, &mut nonces, at(100_000));
+        assert_eq!(changes[0].1, Proof::Failed);
+        assert!((4_000..8_000).contains(&changes[0].0), "{changes:?}");
+        let again = changes.iter().find(|(_, proof)| *proof == Proof::Unproven).expect("tried again");
+        assert_eq!(again.0, changes[0].0 + RETRY_FAILED.as_millis() as u64);
+    }
+
+    #[test]
+    fn a_proven_path_that_falls_silent_is_suspect_soon_and_fails_later() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        assert!(path.is_proven());
+        path.sent(at(20_000), 100);
+        let changes = silence_until(&mut path, &mut nonces, at(40_000));
+        assert_eq!([changes[0].1, changes[1].1], [Proof::Suspect, Proof::Failed]);
+        // Traffic is waited for for 250 ms, then two probes for 60 ms each.
+        assert!(changes[0].0 <= 20_000 + 500, "{changes:?}");
+        assert!(changes[1].0 <= 20_000 + 1_500, "{changes:?}");
+    }
+
+    #[test]
+    fn one_lost_probe_changes_nothing_but_the_loss() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        path.question(at(20_100));
+        let probes = nonces.probe(&mut path, at(20_100), true);
+        assert_eq!(probes.len(), 1);
+        let expired = path.expire(at(23_200));
+        assert_eq!(expired, Expired { changed: false, lost: true });
+        assert!(path.is_proven() && path.view().loss > 0);
+        answer_until(&mut path, &mut nonces, at(60_000), Duration::from_millis(20), true);
+        assert!(path.view().loss < 125, "{}", path.view().loss);
+    }
+
+    #[test]
+    fn what_is_heard_keeps_a_path_from_being_doubted() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), false);
+        path.sent(at(20_000), 100);
+        let doubted = path.next_timeout();
+        path.heard(100);
+        assert!(path.next_timeout() > doubted);
+    }
+
+    #[test]
+    fn probes_are_rarer_without_traffic_and_their_number_bounded_without_answers() {
+        let busy = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), true);
+        let idle = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), false);
+        assert!((190..=215).contains(&busy), "{busy}");
+        assert!((38..=48).contains(&idle), "{idle}");
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        for millis in 0..100 {
+            path.question(at(millis));
+            nonces.probe(&mut path, at(millis), true);
+        }
+        assert!(nonces.0 <= MAX_CHALLENGES as u64 + 1, "{}", nonces.0);
+    }
+
+    #[test]
+    fn a_lost_probe_for_capacity_says_nothing_of_the_path() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        let mut now = at(0);
+        for _ in 0..30 {
+            for probe in nonces.probe(&mut path, now, true) {
+                if probe.size == 0 {
+                    path.answered(now + Duration::from_millis(20), probe.nonce);
+                }
+            }
+            now = path.next_timeout().max(now);
+            path.expire(now);
+        }
+        assert!(path.is_proven());
+        assert_eq!((path.view().loss, path.capacity()), (0, BASE_DATAGRAM));
+    }
+
+    #[test]
+    fn better_paths_rank_lower() {
+        let rank =
+            |trouble, cost, relayed, rtt| Rank { trouble, cost, relayed, promise: 0, rtt: Duration::from_millis(rtt) };
+        let order = [
+            rank(0, 10, false, 50),
+            rank(0, 10, false, 80),
+            rank(0, 10, true, 5),
+            rank(0, 20, false, 5),
+            rank(1, 1, false, 1),
+            rank(2, 1, false, 1),
+            rank(3, 1, false, 1),
+        ];
+        assert!(order.is_sorted());
+        assert!(rank(0, 10, false, 90).clearly_beats(&rank(0, 10, true, 10)), "direct before relayed");
+        assert!(rank(0, 10, true, 90).clearly_beats(&rank(0, 20, false, 10)), "cheap before direct");
+        assert!(rank(0, 90, true, 90).clearly_beats(&rank(1, 1, false, 1)), "sound before cheap");
+        assert!(!rank(0, 10, false, 45).clearly_beats(&rank(0, 10, false, 50)), "not for a little");
+        assert!(!rank(0, 10, false, 1).clearly_beats(&rank(0, 10, false, 3)), "nor for very little");
+        assert!(rank(0, 10, false, 30).clearly_beats(&rank(0, 10, false, 50)));
+        for one in order {
+            assert!(!one.clearly_beats(&one));
+        }
+    }
+
+    #[test]
+    fn a_direct_path_is_sent_three_times_what_came_from_it_until_it_is_proven() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        assert!(!path.allowance.permits(1));
+        path.heard(100);
+        assert!(path.allowance.permits(300) && !path.allowance.permits(301));
+        path.sent(at(0), 300);
+        assert!(!path.allowance.permits(1));
+        let probes = nonces.probe(&mut path, at(0), false);
+        path.answered(at(20), probes[0].nonce);
+        assert!(path.allowance.permits(1_000_000));
+    }
+
+    #[test]
+    #[ignore = "an answer later than the probe timeout is not taken, so a path that slowed down counts as lossy for ever"]
+    fn a_path_that_becomes_slower_stays_sound() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        // Answers come, each later than the path would wait for.
+        let mut answers: Vec<(Instant, u64)> = Vec::new();
+        let mut now = at(20_000);
+        while now < at(60_000) {
+            now = path.next_timeout().min(answers.first().map_or(Instant::FAR_FUTURE, |(at, _)| *at));
+            if answers.first().is_some_and(|(at, _)| *at <= now) {
+                path.answered(now, answers.remove(0).1);
+                continue;
+            }
+            path.expire(now);
+            answers.extend(
+                nonces.probe(&mut path, now, true).iter().map(|probe| (now + Duration::from_millis(200), probe.nonce)),
+            );
+        }
+        assert!(path.is_proven());
+        assert!(path.view().rtt >= Some(Duration::from_millis(150)), "{:?}", path.view());
+        assert!(path.view().loss < LOSSY, "{:?}", path.view());
+    }
+}
