@@ -56,7 +56,7 @@ const SUSPECT_AFTER: u8 = 2;
 const FAILED_AFTER: u8 = 6;
 /// Parts in 1,000 of lost probes above which a path is only a last resort.
 const LOSSY: u16 = 300;
-/// A path that is no better in kind must be faster by a quarter and this much to be changed to.
+/// A path that is no better in kind must be faster by a third and this much to be changed to.
 const CLEARLY_FASTER: Duration = Duration::from_millis(4);
 
 /// Which way a path goes to the peer.
@@ -94,6 +94,8 @@ pub(crate) struct Expired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     trouble: u8,
+    /// The last probe went unanswered: no reason to leave the path, a reason not to come to it.
+    doubted: bool,
     cost: u16,
     relayed: bool,
     promise: u8,
@@ -116,7 +118,7 @@ impl Rank {
         match class(self).cmp(&class(other)) {
             core::cmp::Ordering::Less => true,
             core::cmp::Ordering::Greater => false,
-            core::cmp::Ordering::Equal => self.rtt + CLEARLY_FASTER < other.rtt * 3 / 4,
+            core::cmp::Ordering::Equal => self.rtt + CLEARLY_FASTER < other.rtt * 2 / 3,
         }
     }
 }
@@ -210,6 +212,7 @@ impl Path {
         let promise = if trouble >= 3 { self.promise } else { 0 };
         Rank {
             trouble,
+            doubted: self.lost_in_row > 0,
             cost: self.cost,
             relayed: !self.is_direct(),
             promise,
@@ -349,7 +352,7 @@ impl Path {
         };
         self.next_probe = now + pause;
         probes.push(self.probing.challenge(now, nonce()));
-        if first || self.proof == Proof::Proven {
+        if first || (self.proof == Proof::Proven && !in_doubt) {
             // Full-sized at once: where it arrives it is worth a round trip of unsplit packets, and it
             // lets the other end answer with data before it has proof of this address.
             probes.extend(self.probing.wide_challenge(now, busy, nonce));
