@@ -1,6 +1,7 @@
 //! What every part of the engine shares: keys, randomness, and the queues to the driver.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::btree_map::{BTreeMap, Entry};
+use alloc::collections::vec_deque::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -12,9 +13,8 @@ use ntm_proto::time::{Instant, UnixTime, WallClock};
 
 use crate::event::Event;
 use crate::interface::Endpoint;
-use crate::relay::LinkId;
+use crate::keys::{IndexOwner, LinkId, PeerKey};
 use crate::stats::Stats;
-use crate::tunnel_table::PeerKey;
 
 /// Datagrams that wait for the driver; what comes on top is dropped and counted.
 const MAX_TRANSMITS: usize = 65_536;
@@ -22,13 +22,6 @@ const MAX_TRANSMITS: usize = 65_536;
 const MAX_EVENTS: usize = 4_096;
 /// Binds whose answer may still come; the oldest go first.
 const MAX_BINDS: usize = 4_096;
-
-/// Whose session an index names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IndexOwner {
-    Director,
-    Peer(PeerKey),
-}
 
 /// A datagram for the driver to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,8 +101,8 @@ impl Context {
     pub(crate) fn allocate_index(&mut self, owner: IndexOwner) -> SessionIndex {
         loop {
             let index = SessionIndex(self.rng.u32());
-            if !self.indices.contains_key(&index) {
-                self.indices.insert(index, owner);
+            if let Entry::Vacant(free) = self.indices.entry(index) {
+                free.insert(owner);
                 return index;
             }
         }

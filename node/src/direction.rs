@@ -78,6 +78,10 @@ impl Directions {
         Some(self.pending.remove(at))
     }
 
+    pub(crate) fn take_all(&mut self) -> Vec<Pending> {
+        core::mem::take(&mut self.pending)
+    }
+
     /// The registration is new: whatever waits is asked at once.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.pending.iter_mut().for_each(|pending| pending.next_at = now);
@@ -113,5 +117,90 @@ impl Directions {
             due.push((pending.path_id, pending.target.clone(), pending.transaction));
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at;
+    use ntm_proto::id::Fqdn;
+
+    fn name(number: u16) -> Target {
+        Target::Name(Fqdn::parse(&alloc::format!("n{number}.ntm.example")).expect("a proper name"))
+    }
+
+    fn path_id(number: u16) -> PathId {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        PathId(id)
+    }
+
+    fn asked(now: u64, numbers: core::ops::Range<u16>) -> Directions {
+        let mut directions = Directions::default();
+        for number in numbers {
+            let transaction = TransactionId(number.into());
+            assert!(directions.ask(at(now), path_id(number), name(number), Purpose::Connect, transaction));
+        }
+        directions
+    }
+
+    #[test]
+    fn a_request_is_repeated_ever_more_rarely_and_given_up_in_the_end() {
+        let mut directions = asked(0, 1..2);
+        let mut sent = Vec::new();
+        let mut over = Vec::new();
+        while directions.next_timeout() < Instant::FAR_FUTURE {
+            let now = directions.next_timeout();
+            over.extend(directions.give_up(now));
+            sent.extend(directions.due(now).iter().map(|_| now.as_millis()));
+        }
+        assert_eq!(sent, [0, 400, 1_200, 2_800, 5_800, 8_800, 11_800]);
+        assert_eq!(over.len(), 1);
+        assert_eq!(directions.next_timeout(), Instant::FAR_FUTURE);
+    }
+
+    #[test]
+    fn an_answer_is_matched_by_path_id_or_transaction_once() {
+        let mut directions = asked(0, 1..4);
+        assert!(directions.take(path_id(2)).is_some());
+        assert!(directions.take(path_id(2)).is_none());
+        assert!(directions.take_transaction(TransactionId(3)).is_some());
+        assert!(directions.take_transaction(TransactionId(3)).is_none());
+        assert_eq!(directions.take_all().len(), 1);
+    }
+
+    #[test]
+    fn the_bound_holds_and_what_came_first_stays() {
+        let mut directions = asked(0, 0..256);
+        assert!(!directions.ask(at(0), path_id(999), name(999), Purpose::Connect, TransactionId(999)));
+        assert_eq!(directions.due(at(0)).len(), MAX_PENDING);
+        assert!(directions.take(path_id(0)).is_some());
+    }
+
+    #[test]
+    fn a_request_that_the_application_waits_for_stays_one_when_it_is_asked_again_after_a_move() {
+        let mut directions = asked(0, 1..2);
+        assert!(directions.ask(at(100), path_id(1), name(1), Purpose::Refresh, TransactionId(9)));
+        assert_eq!(directions.waits_for(&name(1)), Some(path_id(1)));
+        let pending = directions.take(path_id(1)).expect("it waits");
+        assert_eq!((pending.purpose, pending.transaction), (Purpose::Connect, TransactionId(9)));
+        assert_eq!(directions.take_all().len(), 0);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_refresh() {
+        let mut directions = Directions::default();
+        assert!(directions.ask(at(0), path_id(1), name(1), Purpose::Refresh, TransactionId(1)));
+        assert_eq!(directions.waits_for(&name(1)), None);
+    }
+
+    #[test]
+    fn after_registering_anew_everything_is_asked_at_once() {
+        let mut directions = asked(0, 1..3);
+        assert_eq!(directions.due(at(0)).len(), 2);
+        assert_eq!(directions.due(at(10)).len(), 0);
+        directions.restart(at(20));
+        assert_eq!(directions.due(at(20)).len(), 2);
     }
 }

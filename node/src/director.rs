@@ -27,9 +27,10 @@ use ntm_proto::wire::message::{
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use crate::config::{Config, Director};
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
 use crate::event::Event;
 use crate::interface::{Endpoint, Interfaces};
+use crate::keys::IndexOwner;
 use crate::peer;
 use crate::stats::DropReason;
 
@@ -95,6 +96,8 @@ struct Update {
 pub(crate) enum Heard {
     Registered(RegistrationResponse),
     Signal(Envelope),
+    /// It will not have this node.
+    Refused(ErrorCode),
 }
 
 pub(crate) struct DirectorLink {
@@ -213,6 +216,19 @@ impl DirectorLink {
         self.run_update(now, ctx, interfaces, rtts);
     }
 
+    /// Somebody asks for this node: the coordinator must hear from it at once, whatever was waited for.
+    pub(crate) fn wake(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, rtts: Vec<RelayRtt>) {
+        if self.is_registered() && self.session.sealing(now).is_some() {
+            self.begin_update(now, ctx, interfaces, rtts);
+        } else if !self.superseded && !interfaces.is_empty() {
+            if self.is_registered() {
+                self.lose(now, ctx);
+            }
+            self.phase = Phase::Registering { tries: 0, next_at: now };
+            self.register(now, ctx, interfaces, rtts);
+        }
+    }
+
     fn sync_keepers(&mut self, now: Instant, interfaces: &Interfaces) {
         let endpoints = interfaces.endpoints();
         self.keepers.retain(|keeper| endpoints.contains(&keeper.endpoint));
@@ -319,10 +335,7 @@ impl DirectorLink {
                 self.keep_alive_from(now, ctx, interfaces, endpoint);
                 Ok(Some(heard))
             }
-            Message::Error(error) => {
-                self.refused(now, ctx, error.code);
-                Ok(None)
-            }
+            Message::Error(error) => Ok(Some(Heard::Refused(error.code))),
             _ => Ok(None),
         }
     }

@@ -222,3 +222,120 @@ fn mapping(sightings: &[Sighting]) -> NatMapping {
         NatMapping::EndpointIndependent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{address, endpoint, interface, interfaces};
+    use alloc::vec;
+
+    const HERE: &str = "10.0.0.2:4500";
+    const THERE: &str = "10.0.0.3:4500";
+
+    #[test]
+    fn only_what_changes_comes_and_goes() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        assert_eq!(all.set(interface(0, &[HERE])), Change::default());
+        let change = all.set(interface(0, &[HERE, THERE]));
+        assert_eq!(change, Change { gone: vec![], come: vec![endpoint(0, THERE)] });
+        let change = all.set(interface(0, &[THERE]));
+        assert_eq!(change, Change { gone: vec![endpoint(0, HERE)], come: vec![] });
+        let change = all.set(interface(0, &[]));
+        assert_eq!(change, Change { gone: vec![endpoint(0, THERE)], come: vec![] });
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn the_same_address_in_another_network_is_another_endpoint() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        let before = all.generation(InterfaceId(0));
+        let mut elsewhere = interface(0, &[HERE]);
+        elsewhere.network = 1;
+        let change = all.set(elsewhere);
+        assert_eq!(change, Change { gone: vec![endpoint(0, HERE)], come: vec![endpoint(0, HERE)] });
+        assert_ne!(all.generation(InterfaceId(0)), before);
+    }
+
+    #[test]
+    fn a_generation_is_never_used_again_for_an_interface_that_comes_back() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        let mut seen = vec![all.generation(InterfaceId(0))];
+        for _ in 0..5 {
+            all.set(interface(0, &[]));
+            all.set(interface(0, &[HERE]));
+            let generation = all.generation(InterfaceId(0));
+            assert!(!seen.contains(&generation));
+            seen.push(generation);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_comes_back_is_no_longer_ending() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        assert!(all.set_ending(InterfaceId(0)));
+        assert!(!all.set_ending(InterfaceId(0)), "told once");
+        assert!(all.live()[0].ending);
+        all.set(interface(0, &[THERE]));
+        assert!(!all.is_ending(InterfaceId(0)));
+        assert!(!all.set_ending(InterfaceId(7)), "there is none");
+    }
+
+    #[test]
+    fn the_cheapest_endpoint_comes_first_and_an_ending_one_last() {
+        let mut all = Interfaces::default();
+        for (id, cost) in [(0, 50), (1, 5), (2, 20)] {
+            let mut one = interface(id, &[&alloc::format!("10.0.{id}.2:4500")]);
+            one.cost = cost;
+            all.set(one);
+        }
+        let order = |all: &Interfaces| all.endpoints().iter().map(|one| one.interface.0).collect::<Vec<_>>();
+        assert_eq!(order(&all), [1, 2, 0]);
+        all.set_ending(InterfaceId(1));
+        assert_eq!(order(&all), [2, 0, 1]);
+    }
+
+    #[test]
+    fn more_interfaces_and_addresses_than_the_bounds_are_left_out() {
+        let mut all = Interfaces::default();
+        for id in 0..20 {
+            let own = alloc::format!("10.0.{id}.2:4500");
+            let change = all.set(interface(id, &[&own]));
+            assert_eq!(change.come.len(), usize::from(usize::from(id) < MAX_INTERFACES));
+        }
+        assert_eq!(all.live().len(), MAX_INTERFACES);
+        let many: Vec<_> = (2..30).map(|host| alloc::format!("10.1.0.{host}:4500")).collect();
+        let many: Vec<&str> = many.iter().map(|text| text.as_str()).collect();
+        all.set(interface(0, &many));
+        assert_eq!(all.describe()[0].addresses.len(), MAX_ADDRESSES);
+    }
+
+    /// What the node tells of its NAT after these sightings: by whom, as what.
+    fn told(sightings: &[(&str, &str)]) -> NatMapping {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        for (observer, seen) in sightings {
+            all.note_sighting(endpoint(0, HERE), address(observer), address(seen));
+        }
+        all.describe()[0].mapping
+    }
+
+    #[test]
+    fn two_observers_tell_what_the_nat_does() {
+        let (one, two) = ("20.0.0.1:1", "20.0.0.2:1");
+        assert_eq!(told(&[]), NatMapping::Unknown);
+        assert_eq!(told(&[(one, HERE)]), NatMapping::None);
+        assert_eq!(told(&[(one, "30.0.0.1:7")]), NatMapping::Unknown);
+        assert_eq!(told(&[(one, "30.0.0.1:7"), (two, "30.0.0.1:7")]), NatMapping::EndpointIndependent);
+        assert_eq!(told(&[(one, "30.0.0.1:7"), (two, "30.0.0.1:8")]), NatMapping::EndpointDependent);
+        assert_eq!(told(&[(one, "30.0.0.1:7"), (one, "30.0.0.1:8")]), NatMapping::Unknown, "the newest counts");
+    }
+
+    #[test]
+    fn what_is_remembered_of_sightings_is_bounded() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        for port in 1..10_000 {
+            all.note_sighting(endpoint(0, HERE), SocketAddr::new([20, 0, 0, 1].into(), port), address("30.0.0.1:7"));
+        }
+        assert_eq!(all.entries[0].sightings.len(), MAX_SIGHTINGS);
+        assert!(!all.note_sighting(endpoint(9, HERE), address("20.0.0.1:1"), address(HERE)));
+    }
+}

@@ -27,12 +27,15 @@ mod engine;
 mod event;
 mod held;
 mod interface;
+mod keys;
 mod path;
 mod peer;
 mod policy;
 mod relay;
 mod stats;
 mod survey;
+#[cfg(test)]
+mod testing;
 mod tunnel_table;
 
 pub use config::{Config, Director};

@@ -67,3 +67,66 @@ impl FlowKey {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn v4(protocol: u8, header_words: u8, offset: u16, ports: [u8; 4]) -> Vec<u8> {
+        let mut packet = vec![0; usize::from(header_words) * 4];
+        packet[0] = 0x40 | header_words;
+        packet[6..8].copy_from_slice(&offset.to_be_bytes());
+        packet[9] = protocol;
+        packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        packet.extend(ports);
+        packet
+    }
+
+    #[test]
+    fn a_flow_is_its_addresses_protocol_and_ports() {
+        let flow = FlowKey::of(&v4(17, 5, 0, [0x12, 0x34, 0, 80])).expect("a whole header");
+        assert_eq!((flow.source, flow.destination), ([10, 0, 0, 1].into(), [10, 0, 0, 2].into()));
+        assert_eq!((flow.protocol, flow.source_port, flow.destination_port), (17, 0x1234, 80));
+    }
+
+    #[test]
+    fn ports_are_found_behind_options() {
+        let mut packet = v4(6, 8, 0, [0, 1, 0, 2]);
+        packet[20..32].fill(0xff);
+        let flow = FlowKey::of(&packet).expect("a whole header");
+        assert_eq!((flow.source_port, flow.destination_port), (1, 2));
+    }
+
+    #[test]
+    fn a_later_fragment_and_a_protocol_without_ports_have_none() {
+        for packet in [v4(17, 5, 100, [1, 1, 1, 1]), v4(1, 5, 0, [1, 1, 1, 1])] {
+            let flow = FlowKey::of(&packet).expect("a whole header");
+            assert_eq!((flow.source_port, flow.destination_port), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_header_that_says_it_is_longer_than_the_packet_has_no_ports() {
+        for words in 0..=15 {
+            let mut packet = v4(17, 5, 0, [1, 1, 1, 1]);
+            packet[0] = 0x40 | words;
+            assert!(FlowKey::of(&packet).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_header_is_no_flow() {
+        let four = v4(17, 5, 0, [0; 4]);
+        assert!((0..20).all(|length| FlowKey::of(&four[..length]).is_none()));
+        let mut six = vec![0; 44];
+        six[0] = 0x60;
+        assert!((0..40).all(|length| FlowKey::of(&six[..length]).is_none()));
+        assert!(FlowKey::of(&six[..40]).is_some());
+        for first in (0..=255_u8).filter(|first| !matches!(first >> 4, 4 | 6)) {
+            six[0] = first;
+            assert_eq!(FlowKey::of(&six), None);
+        }
+    }
+}

@@ -5,15 +5,15 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ntm_proto::crypto::equal;
-use ntm_proto::id::{RelayId, RelayIndex};
+use ntm_proto::id::RelayIndex;
 use ntm_proto::session::relay_token::bind_mac;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::RelayGrant;
 use ntm_proto::wire::outer::{self, RelayBound};
 
 use crate::context::Context;
-use crate::interface::{Change, Endpoint, Interfaces};
-use crate::tunnel_table::PeerKey;
+use crate::interface::{Endpoint, Interfaces};
+use crate::keys::{LinkId, PeerKey};
 
 /// Holds the NAT's mapping towards the relay and the relay's soft state.
 const REFRESH: Duration = Duration::from_secs(15);
@@ -33,23 +33,15 @@ pub(crate) struct NewIndex {
     pub(crate) outdated: Option<(SocketAddr, RelayIndex)>,
 }
 
-/// One grant of one relay: a newer grant for the same relay is another link, so that both ends can hold
-/// on to the old one until the new one has proved itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LinkId {
-    pub(crate) relay: RelayId,
-    /// Counts the links to one peer.
-    pub(crate) number: u32,
-}
-
 /// One relay grant in use, from one local endpoint.
 #[derive(Debug)]
 pub(crate) struct RelayLink {
     peer: PeerKey,
     pub(crate) id: LinkId,
     pub(crate) grant: RelayGrant,
-    pub(crate) local: Endpoint,
-    pub(crate) server: SocketAddr,
+    pub(crate) leg: Leg,
+    /// The newest direction holds this grant.
+    pub(crate) is_current: bool,
     index: Option<RelayIndex>,
     /// The newest index and, until another comes, the one before it: datagrams may still be on their
     /// way under it.
@@ -62,41 +54,26 @@ pub(crate) struct RelayLink {
 }
 
 impl RelayLink {
-    /// `None` where no local endpoint speaks the address family of the relay.
-    pub(crate) fn new(
-        now: Instant,
-        peer: PeerKey,
-        number: u32,
-        grant: RelayGrant,
-        interfaces: &Interfaces,
-    ) -> Option<Self> {
-        let (local, server) = route_to(&grant.addresses, interfaces)?;
-        Some(Self {
+    pub(crate) fn new(now: Instant, peer: PeerKey, number: u32, grant: RelayGrant, leg: Leg) -> Self {
+        Self {
             peer,
             id: LinkId { relay: grant.relay, number },
             grant,
-            local,
-            server,
+            leg,
+            is_current: true,
             index: None,
             previous: None,
             sequence: 0,
             bound_sequence: 0,
             unanswered: 0,
             next_bind: now,
-        })
+        }
     }
 
-    /// Moves the link to the best endpoint there is now, if there is one. An endpoint that looks the same
-    /// after a change may be another network: what the relay knew of it is worth nothing.
-    pub(crate) fn rehome(&mut self, now: Instant, interfaces: &Interfaces, change: &Change) {
-        let best = route_to(&self.grant.addresses, interfaces);
-        if change.gone.contains(&self.local) || best.is_some_and(|best| best != (self.local, self.server)) {
-            self.forget_index(now);
-        }
-        if let Some((local, server)) = best {
-            self.local = local;
-            self.server = server;
-        }
+    /// Takes the link to another leg: what the relay knew of the old one is worth nothing.
+    pub(crate) fn move_to(&mut self, now: Instant, leg: Leg) {
+        self.leg = leg;
+        self.forget_index(now);
     }
 
     /// The relay no longer seems to know the index: bind again.
@@ -143,7 +120,7 @@ impl RelayLink {
         self.bound_sequence = bound.sequence;
         self.unanswered = 0;
         self.next_bind = now + REFRESH;
-        let known = (self.server, bound.index);
+        let known = (self.leg.server, bound.index);
         if self.index == Some(bound.index) {
             return Some(NewIndex { learned: None, outdated: None });
         }
@@ -176,10 +153,156 @@ impl RelayLink {
     }
 }
 
-/// The preferred endpoint that can reach one of the addresses.
-pub(crate) fn route_to(addresses: &[SocketAddr], interfaces: &Interfaces) -> Option<(Endpoint, SocketAddr)> {
-    interfaces.endpoints().into_iter().find_map(|local| {
-        let server = addresses.iter().find(|server| server.is_ipv4() == local.address.is_ipv4())?;
-        Some((local, *server))
-    })
+/// The way between this node and a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    pub(crate) local: Endpoint,
+    pub(crate) server: SocketAddr,
+}
+
+/// The legs to a relay, one an interface, the preferred first.
+pub(crate) fn legs(addresses: &[SocketAddr], interfaces: &Interfaces) -> Vec<Leg> {
+    let mut legs: Vec<Leg> = Vec::new();
+    for local in interfaces.endpoints() {
+        let server = addresses.iter().find(|server| server.is_ipv4() == local.address.is_ipv4());
+        let taken = legs.iter().any(|leg| leg.local.interface == local.interface);
+        if let (Some(&server), false) = (server, taken) {
+            legs.push(Leg { local, server });
+        }
+    }
+    legs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{address, at, context, endpoint, interfaces, sent};
+    use alloc::vec;
+    use ntm_proto::crypto::Secret;
+    use ntm_proto::id::RelayId;
+    use ntm_proto::session::relay_token::RelayToken;
+    use ntm_proto::wire::message::Side;
+    use ntm_proto::wire::outer::Outer;
+
+    const SERVER: &str = "20.0.0.1:4601";
+
+    fn grant() -> RelayGrant {
+        RelayGrant {
+            relay: RelayId(1),
+            addresses: vec![address(SERVER)],
+            side: Side::Initiator,
+            token: RelayToken::from_bytes([7; RelayToken::LEN]),
+            bind_key: Secret::new([8; 32]),
+        }
+    }
+
+    fn link() -> (Context, RelayLink) {
+        let leg = Leg { local: endpoint(0, "10.0.0.2:1"), server: address(SERVER) };
+        (context(), RelayLink::new(at(0), PeerKey(0), 0, grant(), leg))
+    }
+
+    fn bound(sequence: u64, index: u32, key: &Secret) -> Vec<u8> {
+        let here = address("10.0.0.2:1");
+        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, here, |covered| bind_mac(key, covered))
+    }
+
+    fn answer(link: &mut RelayLink, now: u64, sequence: u64, index: u32) -> Option<NewIndex> {
+        let datagram = bound(sequence, index, &Secret::new([8; 32]));
+        link.handle_bound(at(now), &RelayBound::parse(&datagram).expect("well formed"))
+    }
+
+    #[test]
+    fn until_the_relay_answers_datagrams_ride_on_binds_and_then_under_the_index() {
+        let (mut ctx, mut link) = link();
+        let first = link.wrap(at(0), &mut ctx, &[4, 1, 1, 1]);
+        let Ok(Outer::RelayBind(bind)) = Outer::parse(&first) else { panic!("a bind was expected") };
+        assert_eq!(bind.inner, Some(&[4, 1, 1, 1][..]));
+        let new = answer(&mut link, 5, bind.sequence, 77).expect("authentic");
+        assert_eq!(new, NewIndex { learned: Some((address(SERVER), RelayIndex(77))), outdated: None });
+        let second = link.wrap(at(6), &mut ctx, &[4, 1, 1, 1]);
+        assert_eq!(second, outer::emit_relayed(RelayIndex(77), &[4, 1, 1, 1]));
+    }
+
+    #[test]
+    fn a_bind_is_repeated_until_answered_and_refreshed_afterwards() {
+        let (mut ctx, mut link) = link();
+        let mut times = vec![];
+        for _ in 0..6 {
+            let now = link.next_timeout();
+            assert!(link.handle_timeout(now, &mut ctx).is_some());
+            times.push(now.as_millis());
+        }
+        assert_eq!(times, [0, 150, 450, 1_050, 2_550, 5_550]);
+        assert!(link.is_silent());
+        let sequence = link.sequence;
+        assert!(answer(&mut link, 6_000, sequence, 1).is_some());
+        assert!(!link.is_silent());
+        assert_eq!(link.next_timeout(), at(6_000) + REFRESH);
+        assert_eq!(link.handle_timeout(at(7_000), &mut ctx), None);
+    }
+
+    #[test]
+    fn forged_old_and_future_answers_are_refused() {
+        let (mut ctx, mut link) = link();
+        let Some(_) = link.handle_timeout(at(0), &mut ctx) else { panic!("a bind is due") };
+        let sequence = link.sequence;
+        let forged = bound(sequence, 66, &Secret::new([9; 32]));
+        assert_eq!(link.handle_bound(at(1), &RelayBound::parse(&forged).expect("well formed")), None);
+        assert_eq!(answer(&mut link, 1, sequence + 1, 66), None, "to a bind that was never made");
+        assert!(answer(&mut link, 1, sequence, 1).is_some());
+        assert_eq!(answer(&mut link, 2, sequence, 66), None, "a second time");
+        assert_eq!(link.index(), Some(RelayIndex(1)));
+    }
+
+    #[test]
+    fn the_index_before_is_honoured_until_the_next_but_one() {
+        let (mut ctx, mut link) = link();
+        let mut outdated = vec![];
+        for index in 1..4 {
+            link.forget_index(at(u64::from(index)));
+            let now = link.next_timeout();
+            link.handle_timeout(now, &mut ctx);
+            let sequence = link.sequence;
+            outdated.push(answer(&mut link, u64::from(index), sequence, index).expect("authentic").outdated);
+        }
+        let server = address(SERVER);
+        assert_eq!(outdated, [None, Some((server, RelayIndex(1))), Some((server, RelayIndex(2)))]);
+    }
+
+    #[test]
+    fn a_relay_that_answers_no_more_is_bound_anew_with_the_data() {
+        let (mut ctx, mut link) = link();
+        link.handle_timeout(at(0), &mut ctx);
+        let sequence = link.sequence;
+        answer(&mut link, 1, sequence, 5);
+        for _ in 0..3 {
+            let now = link.next_timeout();
+            link.handle_timeout(now, &mut ctx);
+        }
+        let now = link.next_timeout();
+        assert!(matches!(Outer::parse(&link.wrap(now, &mut ctx, &[4, 0, 0, 0])), Ok(Outer::RelayBind(_))));
+    }
+
+    #[test]
+    fn each_bind_has_a_higher_number_than_every_one_before_also_of_other_links() {
+        let (mut ctx, mut one) = link();
+        let (_, mut two) = link();
+        let mut last = 0;
+        for _ in 0..100 {
+            for link in [&mut one, &mut two] {
+                link.wrap(at(0), &mut ctx, &[4, 0, 0, 0]);
+                assert!(link.sequence > last);
+                last = link.sequence;
+            }
+        }
+        assert_eq!(sent(&mut ctx), []);
+    }
+
+    #[test]
+    fn a_relay_is_reached_over_one_address_of_each_interface_that_speaks_its_family() {
+        let here = interfaces(&[(0, &["10.0.0.2:1", "10.0.0.3:1"]), (1, &["[fd00::2]:1"]), (2, &["10.2.0.2:1"])]);
+        let found: Vec<_> = legs(&[address(SERVER)], &here).iter().map(|leg| leg.local).collect();
+        assert_eq!(found, [endpoint(0, "10.0.0.2:1"), endpoint(2, "10.2.0.2:1")]);
+        assert_eq!(legs(&[], &here), []);
+    }
 }

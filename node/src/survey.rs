@@ -147,3 +147,114 @@ impl Survey {
             .collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{address, at, context, interfaces, sent};
+    use alloc::vec;
+
+    fn relay(number: u8) -> RelayInfo {
+        let addresses = vec![
+            SocketAddr::new([20, 0, 0, number].into(), 4_601),
+            SocketAddr::new([0x2400, 0, 0, 0, 0, 0, 0, u16::from(number)].into(), 4_601),
+        ];
+        RelayInfo { relay: RelayId(number.into()), addresses }
+    }
+
+    fn nonce(ping: &[u8]) -> u64 {
+        match outer::Outer::parse(ping) {
+            Ok(outer::Outer::RelayPing { nonce }) => nonce,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_endpoint_asks_every_relay_of_its_family_and_the_best_answer_counts() {
+        let (mut ctx, mut survey) = (context(), Survey::new());
+        let here = interfaces(&[(0, &["10.0.0.2:1"]), (1, &["10.1.0.2:1", "[fd00::2]:1"])]);
+        assert_eq!(survey.next_timeout(), Instant::FAR_FUTURE);
+        survey.set_relays(at(0), vec![relay(1), relay(2)]);
+        assert_eq!(survey.next_timeout(), at(0));
+        assert!(!survey.handle_timeout(at(0), &mut ctx, &here));
+        let pings = sent(&mut ctx);
+        assert_eq!(pings.len(), 6);
+        assert!(pings.iter().all(|(from, to, _)| from.address.is_ipv4() == to.is_ipv4()));
+        let mut done = None;
+        for (number, (from, to, ping)) in (1..).zip(&pings) {
+            let (endpoint, last) = survey.handle_pong(at(10 * number), *to, nonce(ping)).expect("it answers a ping");
+            assert_eq!(endpoint, *from);
+            done = Some(last);
+        }
+        assert_eq!(done, Some(true));
+        let least = |relay: u8| {
+            let to_it = |to: &SocketAddr| to.ip() == relay_address(relay, to.is_ipv4());
+            let at = pings.iter().position(|(_, to, _)| to_it(to)).expect("asked");
+            Duration::from_millis(10 * (at as u64 + 1))
+        };
+        let expected: Vec<RelayRtt> =
+            [1, 2].map(|number| RelayRtt { relay: RelayId(number.into()), rtt: least(number) }).into();
+        assert_eq!(survey.rtts(), expected);
+    }
+
+    fn relay_address(number: u8, v4: bool) -> core::net::IpAddr {
+        let relay = relay(number);
+        relay.addresses.iter().find(|address| address.is_ipv4() == v4).expect("both families").ip()
+    }
+
+    #[test]
+    fn a_pong_from_elsewhere_with_another_nonce_or_twice_is_no_answer() {
+        let (mut ctx, mut survey) = (context(), Survey::new());
+        let here = interfaces(&[(0, &["10.0.0.2:1"])]);
+        survey.set_relays(at(0), vec![relay(1), relay(2)]);
+        survey.handle_timeout(at(0), &mut ctx, &here);
+        let pings = sent(&mut ctx);
+        let (_, to, ping) = &pings[0];
+        assert!(survey.handle_pong(at(1), address("66.6.6.6:4601"), nonce(ping)).is_none());
+        assert!(survey.handle_pong(at(1), *to, nonce(ping) ^ 1).is_none());
+        assert!(survey.handle_pong(at(1), *to, nonce(ping)).is_some());
+        assert!(survey.handle_pong(at(2), *to, nonce(ping)).is_none());
+    }
+
+    #[test]
+    fn a_silent_relay_is_asked_twice_and_then_left_out() {
+        let (mut ctx, mut survey) = (context(), Survey::new());
+        let here = interfaces(&[(0, &["10.0.0.2:1"])]);
+        survey.set_relays(at(0), vec![relay(1), relay(2)]);
+        survey.handle_timeout(at(0), &mut ctx, &here);
+        let pings = sent(&mut ctx);
+        survey.handle_pong(at(5), pings[0].1, nonce(&pings[0].2));
+        let again = survey.next_timeout();
+        assert!(!survey.handle_timeout(again, &mut ctx, &here));
+        assert_eq!(sent(&mut ctx).len(), 1);
+        let end = survey.next_timeout();
+        assert!(survey.handle_timeout(end, &mut ctx, &here), "it is over");
+        assert_eq!(survey.rtts().len(), 1);
+        assert!(survey.next_timeout() >= at(0) + EVERY);
+    }
+
+    #[test]
+    fn the_number_of_pings_is_bounded() {
+        let (mut ctx, mut survey) = (context(), Survey::new());
+        let texts: Vec<_> = (0..8).map(|id| [2, 3, 4, 5].map(|host| alloc::format!("10.{id}.0.{host}:1"))).collect();
+        let mut here = Interfaces::default();
+        for (id, texts) in (0..).zip(&texts) {
+            here.set(crate::testing::interface(id, &texts.each_ref().map(|text| text.as_str())));
+        }
+        survey.set_relays(at(0), (1..=50).map(relay).collect());
+        survey.handle_timeout(at(0), &mut ctx, &here);
+        assert_eq!(sent(&mut ctx).len(), MAX_PINGS);
+    }
+
+    #[test]
+    fn without_relays_nothing_is_ever_due() {
+        let (mut ctx, mut survey) = (context(), Survey::new());
+        let here = interfaces(&[(0, &["10.0.0.2:1"])]);
+        survey.restart(at(0));
+        assert_eq!(survey.next_timeout(), Instant::FAR_FUTURE);
+        survey.set_relays(at(0), vec![]);
+        assert_eq!(survey.next_timeout(), Instant::FAR_FUTURE);
+        assert!(!survey.handle_timeout(at(0), &mut ctx, &here));
+        assert_eq!(sent(&mut ctx), []);
+    }
+}

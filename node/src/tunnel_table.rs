@@ -9,16 +9,12 @@ use ntm_proto::id::{Fqdn, NodeId, PathId, RelayIndex};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{NodeDescription, Target};
 
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
+use crate::keys::{IndexOwner, LinkId, PeerKey};
 use crate::peer::Peer;
-use crate::relay::LinkId;
 
 /// Peers in the table; when it is full the one silent for longest makes room, if it is dormant.
 pub(crate) const MAX_PEERS: usize = 4_096;
-
-/// A place in the tunnel table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PeerKey(u32);
 
 #[derive(Default)]
 pub(crate) struct TunnelTable {
@@ -193,5 +189,111 @@ impl TunnelTable {
         self.timers.remove(&(at, key));
         self.scheduled.remove(&key);
         Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{address, at, context, description};
+    use ntm_proto::id::RelayId;
+
+    fn row(table: &mut TunnelTable, ctx: &mut Context, number: u16) -> PeerKey {
+        table.row_for(at(0), ctx, &description(number)).expect("there is room")
+    }
+
+    #[test]
+    fn a_node_has_one_row_that_every_name_of_it_leads_to() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        let key = row(&mut table, &mut ctx, 1);
+        assert_eq!(row(&mut table, &mut ctx, 1), key);
+        assert_ne!(row(&mut table, &mut ctx, 2), key);
+        let described = description(1);
+        let targets = [
+            Target::Name(described.record.fqdn.clone()),
+            Target::Node(described.record.node_id()),
+            Target::Virtual4(described.virtual4),
+            Target::Virtual6(described.virtual6),
+        ];
+        for target in targets {
+            assert_eq!(table.by_target(&target), Some(key), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn a_virtual_address_that_was_given_to_another_node_leads_there() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        let old = row(&mut table, &mut ctx, 1);
+        let mut heir = description(2);
+        heir.virtual4 = description(1).virtual4;
+        let new = table.row_for(at(0), &mut ctx, &heir).expect("there is room");
+        assert_eq!(table.by_virtual(IpAddr::V4(heir.virtual4)), Some(new));
+        assert_eq!(table.by_node(&description(1).record.node_id()), None, "the older row is gone: {old:?}");
+    }
+
+    #[test]
+    fn a_row_that_goes_takes_everything_that_leads_to_it_along() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        let key = row(&mut table, &mut ctx, 1);
+        let index = ctx.allocate_index(IndexOwner::Peer(key));
+        let link = LinkId { relay: RelayId(1), number: 0 };
+        let known = (address("20.0.0.1:4601"), RelayIndex(7));
+        table.note_path(PathId([1; 16]), key, None);
+        table.note_relay_index(key, link, Some(known), None);
+        table.settle(at(0), &mut ctx, key);
+        table.remove(&mut ctx, key);
+        assert_eq!(table.by_path(PathId([1; 16])), None);
+        assert_eq!(table.by_relay_index(known.0, known.1), None);
+        assert_eq!(table.by_virtual(IpAddr::V4(description(1).virtual4)), None);
+        assert_eq!(ctx.index_owner(index), None);
+        assert_eq!(table.next_timeout(), Instant::FAR_FUTURE);
+        assert!(table.get(key).is_none());
+        table.remove(&mut ctx, key);
+        // The place is used again for somebody else.
+        assert_eq!(row(&mut table, &mut ctx, 2), key);
+    }
+
+    #[test]
+    fn an_index_that_the_relay_replaced_leads_nowhere() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        let key = row(&mut table, &mut ctx, 1);
+        let link = LinkId { relay: RelayId(1), number: 0 };
+        let server = address("20.0.0.1:4601");
+        table.note_relay_index(key, link, Some((server, RelayIndex(1))), None);
+        table.note_relay_index(key, link, Some((server, RelayIndex(2))), Some((server, RelayIndex(1))));
+        assert_eq!(table.by_relay_index(server, RelayIndex(1)), None);
+        assert_eq!(table.by_relay_index(server, RelayIndex(2)), Some((key, link)));
+        assert_eq!(table.by_relay_index(address("20.0.0.2:4601"), RelayIndex(2)), None, "another relay's");
+    }
+
+    #[test]
+    fn a_full_table_forgets_who_was_silent_longest_and_nobody_who_is_not_silent() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        for number in 0..MAX_PEERS as u16 {
+            let now = at(u64::from(number));
+            assert!(table.row_for(now, &mut ctx, &description(number)).is_some());
+        }
+        let one_more = description(u16::MAX);
+        assert_eq!(table.row_for(at(10_000), &mut ctx, &one_more), None, "all are in use");
+        let later = at(3_600_000);
+        assert!(table.row_for(later, &mut ctx, &one_more).is_some());
+        assert_eq!(table.by_node(&description(0).record.node_id()), None);
+        assert!(table.by_node(&description(1).record.node_id()).is_some());
+        assert_eq!(table.keys().len(), MAX_PEERS);
+    }
+
+    #[test]
+    fn timers_come_out_in_order_and_once() {
+        let (mut ctx, mut table) = (context(), TunnelTable::default());
+        let keys: Vec<PeerKey> = (0..5).map(|number| row(&mut table, &mut ctx, number)).collect();
+        for &key in &keys {
+            table.settle(at(0), &mut ctx, key);
+        }
+        let first = table.next_timeout();
+        assert!(first < Instant::FAR_FUTURE);
+        assert_eq!(table.pop_due(at(0)), None);
+        let due: Vec<PeerKey> = core::iter::from_fn(|| table.pop_due(first)).collect();
+        assert_eq!(due, keys);
+        assert_eq!(table.next_timeout(), Instant::FAR_FUTURE);
     }
 }

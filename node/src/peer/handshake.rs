@@ -15,9 +15,10 @@ use ntm_proto::wire::message::{Envelope, Message, TunnelRequest, TunnelResponse}
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
 use super::{Arrival, Peer};
-use crate::context::{Context, IndexOwner};
+use crate::context::Context;
 use crate::event::Event;
-use crate::path::Proof;
+use crate::keys::IndexOwner;
+use crate::path::{Proof, Remote};
 use crate::stats::DropReason;
 
 /// When a first message that got no answer is repeated. Early repeats meet a NAT the other end has
@@ -78,7 +79,7 @@ impl Peer {
         }
         for at in 0..self.paths.len() {
             if self.paths.at(at).proof() != Proof::Failed {
-                self.transmit_over(now, ctx, at, datagram);
+                self.send_over(now, ctx, at, datagram);
             }
         }
     }
@@ -141,6 +142,11 @@ impl Peer {
             ctx.release_index(local);
             return Err(DropReason::Unauthentic);
         };
+        if repeat {
+            // Anybody who saw the message may send it again, from anywhere: it says nothing of a path.
+            self.answer_where_it_came_from(now, ctx, arrival, &response);
+            return Ok(response);
+        }
         communication.peer_sequence = communication.peer_sequence.max(request.sequence);
         ctx.stats.handshakes_answered += 1;
         if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
@@ -154,6 +160,19 @@ impl Peer {
         }
         self.session_up(now, ctx);
         Ok(response)
+    }
+
+    /// One answer, shorter than what it answers, leaves by the way that came by, known or not.
+    fn answer_where_it_came_from(&mut self, now: Instant, ctx: &mut Context, arrival: Arrival, response: &[u8]) {
+        match arrival.remote {
+            Remote::Direct(to) => ctx.transmit(arrival.local, to, response.to_vec()),
+            Remote::Relayed(id) => {
+                let Some(link) = self.link_mut(id) else { return };
+                let wrapped = link.wrap(now, ctx, response);
+                let server = link.leg.server;
+                ctx.transmit(arrival.local, server, wrapped);
+            }
+        }
     }
 
     /// A session stands: everything that waited for it goes.

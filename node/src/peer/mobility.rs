@@ -1,8 +1,10 @@
 //! Probes, notices, and what happens when an interface of either end comes, changes or goes.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
+use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, InterfaceNotice, PathChallenge, PathResponse};
 
@@ -10,8 +12,7 @@ use super::paths::Routes;
 use super::{Arrival, Peer};
 use crate::context::Context;
 use crate::interface::{Change, Interfaces};
-use crate::path::{FULL_DATAGRAM, Probe, Remote};
-use crate::relay::LinkId;
+use crate::path::{Probe, Remote};
 use crate::stats::DropReason;
 
 /// How long probes go with a notice after the interfaces changed: a notice has no answer of its own.
@@ -22,24 +23,10 @@ impl Peer {
     /// address that is known is tried from those that came, all at once, and the relay is told.
     pub(crate) fn handle_change(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, change: &Change) {
         self.remember_remotes();
-        let dead_relays = self.failed_relays();
-        self.paths.retain(|path| !change.gone.contains(&path.local));
-        for link in &mut self.links {
-            link.rehome(now, interfaces, change);
-        }
-        let links: Vec<_> = self.links.iter().map(|link| (link.local, link.id)).collect();
-        self.paths.retain(|path| match path.remote {
-            Remote::Relayed(link) => links.contains(&(path.local, link)),
-            Remote::Direct(_) => true,
-        });
-        for (local, link) in links {
-            if let Some(at) = self.paths.add(now, local, Remote::Relayed(link)) {
-                // A relay that was dead a moment ago is not the one to hope for.
-                self.paths.at_mut(at).promise = u8::from(dead_relays.contains(&link));
-            }
-        }
+        self.paths.retain(|path| !path.is_direct() || !change.gone.contains(&path.local));
+        self.spread_links(now, interfaces, change);
         for &local in &change.come {
-            for (promise, (remote, interface)) in self.remembered.clone().into_iter().enumerate() {
+            for (promise, (remote, interface)) in self.known_remotes().into_iter().enumerate() {
                 let Remote::Direct(to) = remote else { continue };
                 if to.is_ipv4() != local.address.is_ipv4() {
                     continue;
@@ -48,7 +35,7 @@ impl Peer {
                 let path = self.paths.at_mut(at);
                 path.promise = u8::try_from(promise).unwrap_or(u8::MAX);
                 path.remote_interface = path.remote_interface.or(interface);
-                path.allowance.received(FULL_DATAGRAM);
+                path.vouch();
             }
         }
         self.paths.refresh_local(interfaces);
@@ -69,9 +56,7 @@ impl Peer {
     /// One of this node's interfaces is about to end: traffic leaves it now, and the peer is told.
     pub(crate) fn handle_ending(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
         self.paths.refresh_local(interfaces);
-        for link in &mut self.links {
-            link.rehome(now, interfaces, &Change::default());
-        }
+        self.spread_links(now, interfaces, &Change::default());
         self.notice_until = Some(now + NOTICE_PERIOD);
         self.rechoose(now, ctx);
         self.send_notice(now, ctx, interfaces, self.paths.routes(now));
@@ -81,17 +66,12 @@ impl Peer {
         }
     }
 
-    fn failed_relays(&self) -> Vec<LinkId> {
-        let failed = self.paths.iter().filter(|path| !path.rank().is_usable());
-        failed.filter_map(|path| if let Remote::Relayed(link) = path.remote { Some(link) } else { None }).collect()
-    }
-
     /// Remote addresses in the order in which they are worth trying from elsewhere: the active one, then
     /// proven ones, then the rest.
     fn remember_remotes(&mut self) {
         let mut known: Vec<_> = (0..self.paths.len())
             .map(|at| (!self.paths.is_active(at), self.paths.at(at)))
-            .filter(|(_, path)| path.is_direct())
+            .filter(|(_, path)| path.is_direct() && path.is_vouched())
             .map(|(idle, path)| (idle, path.rank(), path.remote, path.remote_interface))
             .collect();
         known.sort_by_key(|&(idle, rank, remote, _)| (idle, rank, remote));
@@ -109,6 +89,22 @@ impl Peer {
         self.remembered = best;
     }
 
+    /// What worked or was named before, then every other outer address that the peer's description holds:
+    /// this node may have come to a network whose addresses it had no use for until now.
+    fn known_remotes(&self) -> Vec<(Remote, Option<(InterfaceId, u16)>)> {
+        let mut known = self.remembered.clone();
+        for interface in &self.description.interfaces {
+            let named = Some((interface.id, interface.generation));
+            let outer = interface.addresses.iter().filter(|address| is_global(address.ip()));
+            for &address in interface.reflexive.iter().chain(outer) {
+                if !known.iter().any(|(remote, _)| *remote == Remote::Direct(address)) {
+                    known.push((Remote::Direct(address), named));
+                }
+            }
+        }
+        known
+    }
+
     fn send_notice(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, routes: Routes) {
         if routes.is_empty() {
             return;
@@ -124,11 +120,16 @@ impl Peer {
         if self.session.sealing(now).is_none() {
             return;
         }
-        let mut changed = false;
+        let (mut changed, mut lost) = (false, false);
         let busy = self.is_busy(now);
         let notice = self.notice_until.is_some_and(|until| now < until);
         for at in 0..self.paths.len() {
-            changed |= self.paths.at_mut(at).expire(now);
+            let expired = self.paths.at_mut(at).expire(now);
+            changed |= expired.changed;
+            lost |= expired.lost;
+            if expired.lost && self.paths.is_active(at) {
+                self.paths.hedge(now + super::traffic::ECHO);
+            }
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {
@@ -138,24 +139,11 @@ impl Peer {
                 self.send_probe(now, ctx, interfaces, at, probe);
             }
         }
-        if changed {
+        if lost {
             self.forget_silent_relays(now);
-            self.rechoose(now, ctx);
         }
-    }
-
-    /// A relayed path that went silent may mean a relay that restarted: bind again.
-    fn forget_silent_relays(&mut self, now: Instant) {
-        for path in self.paths.iter() {
-            if path.is_proven() {
-                continue;
-            }
-            if let Remote::Relayed(id) = path.remote
-                && let Some(link) = self.links.iter_mut().find(|link| link.id == id)
-                && link.index().is_some()
-            {
-                link.forget_index(now);
-            }
+        if changed {
+            self.rechoose(now, ctx);
         }
     }
 
@@ -181,12 +169,17 @@ impl Peer {
             return;
         };
         let named = Some((challenge.interface, challenge.generation));
-        let moved = self.paths.at(at).remote_interface != named;
-        self.paths.at_mut(at).remote_interface = named;
+        let path = self.paths.at_mut(at);
+        let moved = path.remote_interface != named;
+        if moved && path.remote_interface.is_some() && !path.is_direct() {
+            // The relay leads elsewhere now: what was known of this path was known of another.
+            path.renew(now);
+        }
+        path.remote_interface = named;
         let observed = match arrival.remote {
             Remote::Direct(from) => from,
             Remote::Relayed(link) => match self.link(link) {
-                Some(link) => link.server,
+                Some(link) => link.leg.server,
                 None => return,
             },
         };
@@ -201,6 +194,7 @@ impl Peer {
         self.send_frame(now, ctx, Routes::one(at), &bytes);
         if moved {
             self.paths.forget_older(challenge.interface, challenge.generation);
+            self.paths.refresh_remote();
             self.update_costs(interfaces);
             self.follow(now, ctx, interfaces, arrival);
         }
@@ -214,6 +208,7 @@ impl Peer {
             let path = self.paths.at_mut(at);
             path.promise = 0;
             path.restart(now);
+            self.paths.echo(at, now + super::traffic::ECHO);
         }
         self.rechoose(now, ctx);
         self.run_probes(now, ctx, interfaces);
@@ -235,6 +230,7 @@ impl Peer {
         });
         let Some((at, answered)) = answered else { return };
         self.paths.at_mut(at).remote_interface = Some((response.interface, response.generation));
+        self.paths.refresh_remote();
         self.update_costs(interfaces);
         self.rechoose(now, ctx);
         if answered.newly_proven {
@@ -259,7 +255,7 @@ impl Peer {
         }
         self.notice_taken = notice.sequence;
         let before = self.paths.active().map(|at| (self.paths.at(at).local, self.paths.at(at).remote));
-        self.paths.apply_live(&notice.live);
+        self.paths.apply_live(notice.live.clone());
         self.remembered.retain(|(_, interface)| match interface {
             Some((id, generation)) => notice.live.iter().any(|live| live.id == *id && live.generation == *generation),
             None => true,
@@ -268,6 +264,19 @@ impl Peer {
         self.run_probes(now, ctx, interfaces);
         if before.is_some() && self.paths.active().is_none() {
             self.flush(now, ctx);
+        }
+    }
+}
+
+/// Whether an address means the same host everywhere.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            !(v4.is_private() || v4.is_link_local() || v4.is_loopback() || v4.is_unspecified() || shared)
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback() || v6.is_unspecified())
         }
     }
 }

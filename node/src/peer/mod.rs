@@ -2,6 +2,7 @@
 //!
 //! - [`paths`]: finding and choosing among the paths;
 //! - [`handshake`]: making and renewing the session;
+//! - [`links`]: the relays the peer can be reached through;
 //! - [`traffic`]: virtual packets out and in;
 //! - [`mobility`]: probes, notices, and what happens when an interface of either end changes.
 //!
@@ -9,6 +10,7 @@
 //! path loses no key, and no path ever carries anything that is not sealed.
 
 mod handshake;
+mod links;
 mod mobility;
 pub(crate) mod paths;
 mod traffic;
@@ -25,15 +27,15 @@ use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::pair::Session;
 use ntm_proto::session::replay::DATA_WINDOW_WORDS;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::message::{CandidatePair, Interface, NodeDescription, RelayGrant, RouteDirection};
+use ntm_proto::wire::message::{CandidatePair, Interface, NodeDescription, RouteDirection};
 use ntm_proto::wire::outer;
 
 use crate::context::Context;
 use crate::event::{Event, PathView};
-use crate::interface::{Endpoint, Interfaces};
-use crate::path::{FULL_DATAGRAM, Remote};
-use crate::relay::{LinkId, RelayLink};
-use crate::tunnel_table::PeerKey;
+use crate::interface::{Change, Endpoint, Interfaces};
+use crate::keys::PeerKey;
+use crate::path::Remote;
+use crate::relay::RelayLink;
 
 pub(crate) use handshake::envelope;
 pub(crate) use traffic::Inbound;
@@ -44,8 +46,6 @@ use paths::{Paths, Routes};
 
 /// Path ids one pair of nodes may have in use; the oldest goes first.
 const MAX_COMMUNICATIONS: usize = 4;
-/// Relay links kept for one peer; the oldest idle one goes first.
-const MAX_LINKS: usize = 6;
 /// Virtual packets that wait for a path; the oldest go first.
 const MAX_WAITING: usize = 64;
 /// Without virtual packets for this long, a tunnel stops probing and holding NAT mappings.
@@ -186,9 +186,11 @@ impl Peer {
             self.description = peer;
         }
         let forgotten = self.remember_communication(path_id, psk);
+        self.mark_current(&grants);
         for grant in grants {
             self.add_grant(now, ctx, interfaces, grant);
         }
+        self.spread_links(now, interfaces, &Change::default());
         for (promise, pair) in pairs.iter().enumerate() {
             self.add_pair(now, interfaces, pair, promise);
         }
@@ -215,54 +217,6 @@ impl Peer {
         None
     }
 
-    /// A grant that is new becomes a link of its own beside the older ones.
-    fn add_grant(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, grant: RelayGrant) {
-        if self.links.iter().any(|link| link.grant.token == grant.token) {
-            return;
-        }
-        let Some(mut link) = RelayLink::new(now, self.key, self.next_link, grant, interfaces) else { return };
-        self.next_link = self.next_link.wrapping_add(1);
-        self.make_room_for_link();
-        if let Some(bind) = link.handle_timeout(now, ctx) {
-            ctx.transmit(link.local, link.server, bind);
-        }
-        self.paths.add(now, link.local, Remote::Relayed(link.id));
-        self.links.push(link);
-    }
-
-    fn make_room_for_link(&mut self) {
-        if self.links.len() < MAX_LINKS {
-            return;
-        }
-        let active = self.paths.active().map(|at| self.paths.at(at).remote);
-        let oldest = self.links.iter().position(|link| active != Some(Remote::Relayed(link.id)));
-        if let Some(at) = oldest {
-            let id = self.links.remove(at).id;
-            self.paths.retain(|path| path.remote != Remote::Relayed(id));
-        }
-    }
-
-    /// Once the newest link of a relay works, older ones of the same relay only cost keep-alives.
-    fn drop_older_links(&mut self) {
-        let proven = |id: LinkId| self.paths.iter().any(|path| path.remote == Remote::Relayed(id) && path.is_proven());
-        let active = self.paths.active().map(|at| self.paths.at(at).remote);
-        let outdated: Vec<LinkId> = self
-            .links
-            .iter()
-            .map(|link| link.id)
-            .filter(|id| active != Some(Remote::Relayed(*id)))
-            .filter(|id| {
-                self.links
-                    .iter()
-                    .any(|newer| newer.id.relay == id.relay && newer.id.number > id.number && proven(newer.id))
-            })
-            .collect();
-        if !outdated.is_empty() {
-            self.links.retain(|link| !outdated.contains(&link.id));
-            self.paths.retain(|path| !matches!(path.remote, Remote::Relayed(id) if outdated.contains(&id)));
-        }
-    }
-
     fn add_pair(&mut self, now: Instant, interfaces: &Interfaces, pair: &CandidatePair, promise: usize) {
         let generation = self.remote_interface(pair.remote_interface).map(|remote| remote.generation);
         let remote_interface = generation.map(|generation| (pair.remote_interface, generation));
@@ -274,8 +228,7 @@ impl Peer {
         for local in locals {
             if let Some(at) = self.paths.add(now, local, Remote::Direct(pair.remote)) {
                 let path = self.paths.at_mut(at);
-                // The direction vouches for the address: probes and a few packets may go there.
-                path.allowance.received(FULL_DATAGRAM);
+                path.vouch();
                 path.promise = path.promise.min(u8::try_from(promise).unwrap_or(u8::MAX));
                 path.remote_interface = path.remote_interface.or(remote_interface);
             }
@@ -306,24 +259,11 @@ impl Peer {
         }
     }
 
-    fn link(&self, id: LinkId) -> Option<&RelayLink> {
-        self.links.iter().find(|link| link.id == id)
-    }
-
-    pub(crate) fn link_mut(&mut self, id: LinkId) -> Option<&mut RelayLink> {
-        self.links.iter_mut().find(|link| link.id == id)
-    }
-
     /// Sends one outer datagram over one path, if what its address has sent permits that.
     fn send_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
-        if self.paths.at(at).allowance.permits(datagram.len()) {
-            self.transmit_over(now, ctx, at, datagram);
+        if !self.paths.at(at).allowance.permits(datagram.len()) {
+            return;
         }
-    }
-
-    /// Sends one outer datagram over one path. Addresses that a direction named need no allowance for
-    /// the handshake itself: its schedule bounds what they get.
-    fn transmit_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
         let path = self.paths.at(at);
         let (local, remote) = (path.local, path.remote);
         match remote {
@@ -331,11 +271,11 @@ impl Peer {
             Remote::Relayed(id) => {
                 let Some(link) = self.link_mut(id) else { return };
                 let wrapped = link.wrap(now, ctx, datagram);
-                let server = link.server;
-                ctx.transmit(local, server, wrapped);
+                let leg = link.leg;
+                ctx.transmit(leg.local, leg.server, wrapped);
             }
         }
-        self.paths.at_mut(at).sent(now, datagram.len());
+        self.paths.at_mut(at).sent(datagram.len());
     }
 
     fn send_over_all(&mut self, now: Instant, ctx: &mut Context, routes: Routes, datagram: &[u8]) {
@@ -370,6 +310,11 @@ impl Peer {
         now.since(self.last_traffic) >= DORMANT_AFTER && self.waiting.is_empty()
     }
 
+    /// Traffic waits and no path can take it.
+    pub(crate) fn is_stranded(&self, now: Instant) -> bool {
+        !self.is_dormant(now) && !self.paths.any_usable()
+    }
+
     fn is_busy(&self, now: Instant) -> bool {
         now.since(self.last_traffic) < BUSY_WITHIN
     }
@@ -401,24 +346,6 @@ impl Peer {
         self.run_links(now, ctx);
         self.run_probes(now, ctx, interfaces);
         self.run_recovery(now, ctx)
-    }
-
-    fn run_links(&mut self, now: Instant, ctx: &mut Context) {
-        let mut silent = Vec::new();
-        for link in &mut self.links {
-            if let Some(bind) = link.handle_timeout(now, ctx) {
-                let (local, server) = (link.local, link.server);
-                ctx.transmit(local, server, bind);
-            }
-            if link.is_silent() {
-                silent.push(link.id);
-            }
-        }
-        for path in self.paths.iter_mut() {
-            if matches!(path.remote, Remote::Relayed(id) if silent.contains(&id)) {
-                path.question(now);
-            }
-        }
     }
 
     /// While nothing works: ask for a new direction, ever more rarely, and say so after a while.

@@ -21,8 +21,11 @@ type Key = (Endpoint, Remote);
 pub(crate) struct Paths {
     list: Vec<Path>,
     active: Option<Key>,
-    /// Until then a newly seen path gets copies beside the active one: the peer seems to have moved.
+    /// Until then another path gets copies beside the active one: the peer seems to have moved there, or
+    /// the active one seems to be breaking.
     echo_until: Option<(Instant, Key)>,
+    /// The peer's interfaces as its last notice had them.
+    live: Vec<LiveInterface>,
 }
 
 impl Paths {
@@ -81,18 +84,28 @@ impl Paths {
         });
     }
 
-    /// Applies the peer's complete list of interfaces.
-    pub(crate) fn apply_live(&mut self, live: &[LiveInterface]) {
+    /// Applies the peer's complete list of interfaces. Direct paths to those it no longer has are dead; a
+    /// relayed path may yet be bound from another, but is no first choice until it is.
+    pub(crate) fn apply_live(&mut self, live: Vec<LiveInterface>) {
         self.retain(|path| match path.remote_interface {
             Some((id, known)) if path.is_direct() => {
                 live.iter().any(|one| one.id == id && !is_older(known, one.generation))
             }
             _ => true,
         });
-        for path in self.list.iter_mut().filter(|path| path.is_direct()) {
-            if let Some((id, _)) = path.remote_interface {
-                path.remote_ending = live.iter().any(|one| one.id == id && one.ending);
-            }
+        self.live = live;
+        self.refresh_remote();
+    }
+
+    /// What the peer last said of its interfaces decides which paths are about to end.
+    pub(crate) fn refresh_remote(&mut self) {
+        let live = &self.live;
+        for path in &mut self.list {
+            let Some((id, _)) = path.remote_interface else { continue };
+            path.remote_ending = match live.iter().find(|one| one.id == id) {
+                Some(one) => one.ending,
+                None => !live.is_empty(),
+            };
         }
     }
 
@@ -104,6 +117,11 @@ impl Paths {
 
     pub(crate) fn active(&self) -> Option<usize> {
         self.active.and_then(|(local, remote)| self.find(local, remote))
+    }
+
+    /// No path is the one to trust: the next datagrams go over the most promising few.
+    pub(crate) fn forget_active(&mut self) {
+        self.active = None;
     }
 
     pub(crate) fn is_active(&self, at: usize) -> bool {
@@ -141,6 +159,18 @@ impl Paths {
         self.echo_until = Some((until, (path.local, path.remote)));
     }
 
+    /// The active path left a question unanswered: until it is known what that means, the next best one
+    /// carries copies.
+    pub(crate) fn hedge(&mut self, until: Instant) {
+        let active = self.active();
+        let best = (0..self.list.len())
+            .filter(|&at| Some(at) != active && self.list[at].is_proven())
+            .min_by_key(|&at| self.list[at].rank());
+        if let Some(at) = best {
+            self.echo(at, until);
+        }
+    }
+
     /// The paths a datagram takes now: the active one, or the most promising few where none is known
     /// to work; the receiver's replay window makes one of the copies.
     pub(crate) fn routes(&self, now: Instant) -> Routes {
@@ -151,7 +181,7 @@ impl Paths {
                 && now < until
                 && let Some(at) = self.find(local, remote)
                 && at != active
-                && !self.list[at].is_proven()
+                && !self.list[at].rank().is_hopeless()
             {
                 routes.push(at);
             }
@@ -215,4 +245,179 @@ impl Routes {
 /// Whether `known` came before `now_said`, in serial-number arithmetic (RFC 1982).
 fn is_older(known: u16, now_said: u16) -> bool {
     known != now_said && now_said.wrapping_sub(known) < 0x8000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::LinkId;
+    use crate::testing::{at, endpoint};
+    use core::net::SocketAddr;
+    use core::time::Duration;
+    use ntm_proto::id::RelayId;
+
+    fn here(interface: u8) -> Endpoint {
+        endpoint(interface, &alloc::format!("10.0.{interface}.2:4500"))
+    }
+
+    fn direct(number: u16) -> Remote {
+        Remote::Direct(SocketAddr::new([20, 1, 0, 2].into(), number))
+    }
+
+    fn relayed() -> Remote {
+        Remote::Relayed(LinkId { relay: RelayId(1), number: 0 })
+    }
+
+    fn add(paths: &mut Paths, local: Endpoint, remote: Remote) -> usize {
+        paths.add(at(0), local, remote).expect("there is room")
+    }
+
+    fn prove(paths: &mut Paths, place: usize, rtt: u64) {
+        let path = paths.at_mut(place);
+        path.restart(at(0));
+        let probes = path.probe(at(0), false, || rtt);
+        assert!(path.answered(at(rtt), probes[0].nonce).is_some());
+    }
+
+    fn live(entries: &[(u8, u16, bool)]) -> Vec<LiveInterface> {
+        let entry = |&(id, generation, ending)| LiveInterface { id: InterfaceId(id), generation, ending };
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_path_is_there_once() {
+        let mut paths = Paths::default();
+        assert_eq!(add(&mut paths, here(0), direct(1)), add(&mut paths, here(0), direct(1)));
+        add(&mut paths, here(1), direct(1));
+        add(&mut paths, here(0), direct(2));
+        assert_eq!(paths.len(), 3);
+    }
+
+    #[test]
+    fn however_many_addresses_appear_proven_paths_stay_and_the_number_is_bounded() {
+        let mut paths = Paths::default();
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        for number in 2..5_000 {
+            assert!(paths.add(at(0), here(0), direct(number)).is_some(), "an unproven one makes room");
+        }
+        assert_eq!(paths.len(), MAX_PATHS);
+        let active = paths.active().expect("it stays");
+        assert_eq!(paths.at(active).remote, direct(1));
+        for place in 0..paths.len() {
+            prove(&mut paths, place, 20);
+        }
+        assert_eq!(paths.add(at(0), here(0), direct(9_999)), None, "no proven path makes room");
+    }
+
+    #[test]
+    fn the_best_proven_path_is_used_and_a_little_better_one_does_not_take_its_place() {
+        let mut paths = Paths::default();
+        assert_eq!(paths.rechoose(), None);
+        let relay = add(&mut paths, here(0), relayed());
+        let slow = add(&mut paths, here(0), direct(1));
+        let fast = add(&mut paths, here(1), direct(1));
+        assert_eq!(paths.rechoose(), None, "none is proven");
+        prove(&mut paths, relay, 20);
+        assert_eq!(paths.rechoose().map(|view| view.kind), Some(crate::PathKind::Relayed(RelayId(1))));
+        prove(&mut paths, slow, 100);
+        assert!(paths.rechoose().is_some() && paths.is_active(slow), "direct, though slower");
+        prove(&mut paths, fast, 90);
+        assert_eq!(paths.rechoose(), None);
+        assert!(paths.is_active(slow));
+        paths.retain(|path| path.remote != direct(1) || path.local != here(0));
+        assert_eq!(paths.active(), None);
+        assert!(paths.rechoose().is_some());
+    }
+
+    #[test]
+    fn what_is_ending_is_left_for_anything_that_works() {
+        let mut paths = Paths::default();
+        let relay = add(&mut paths, here(1), relayed());
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, relay, 200);
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        paths.at_mut(good).local_ending = true;
+        assert!(paths.rechoose().is_some());
+        assert!(paths.is_active(relay));
+        paths.at_mut(relay).local_ending = true;
+        assert!(paths.any_usable(), "an ending path is better than none");
+    }
+
+    #[test]
+    fn without_a_proven_path_a_few_copies_go_out_one_of_them_through_the_relay() {
+        let mut paths = Paths::default();
+        assert!(paths.routes(at(0)).is_empty());
+        for number in 1..10 {
+            let place = add(&mut paths, here(0), direct(number));
+            paths.at_mut(place).promise = 0;
+        }
+        let relay = add(&mut paths, here(0), relayed());
+        let routes = paths.routes(at(0));
+        assert_eq!(routes.places().len(), MAX_SPRAY);
+        assert!(routes.places().contains(&relay));
+    }
+
+    #[test]
+    fn a_newly_seen_address_gets_copies_for_a_while_beside_the_active_path() {
+        let mut paths = Paths::default();
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        let new = add(&mut paths, here(0), direct(2));
+        paths.echo(new, at(500));
+        assert_eq!(paths.routes(at(100)).places(), [good, new]);
+        assert_eq!(paths.routes(at(500)).places(), [good]);
+    }
+
+    #[test]
+    fn a_newer_generation_ends_direct_paths_to_the_older_and_no_others() {
+        let mut paths = Paths::default();
+        for (number, named) in [(1, Some((0, 5))), (2, Some((0, 6))), (3, Some((1, 5))), (4, None)] {
+            let place = add(&mut paths, here(0), direct(number));
+            paths.at_mut(place).remote_interface = named.map(|(id, generation)| (InterfaceId(id), generation));
+        }
+        let relay = add(&mut paths, here(0), relayed());
+        paths.at_mut(relay).remote_interface = Some((InterfaceId(0), 5));
+        paths.forget_older(InterfaceId(0), 6);
+        let left: Vec<Remote> = paths.iter().map(|path| path.remote).collect();
+        assert_eq!(left, [direct(2), direct(3), direct(4), relayed()]);
+        paths.forget_older(InterfaceId(0), 4);
+        assert_eq!(paths.len(), 4, "an older word changes nothing");
+    }
+
+    #[test]
+    fn a_notice_ends_paths_to_interfaces_it_does_not_list_and_marks_those_that_end() {
+        let mut paths = Paths::default();
+        for (number, id) in [(1, 0), (2, 1), (3, 2)] {
+            let place = add(&mut paths, here(0), direct(number));
+            paths.at_mut(place).remote_interface = Some((InterfaceId(id), 1));
+        }
+        paths.apply_live(live(&[(0, 1, false), (1, 1, true)]));
+        let left: Vec<_> = paths.iter().map(|path| (path.remote, path.remote_ending)).collect();
+        assert_eq!(left, [(direct(1), false), (direct(2), true)]);
+        paths.apply_live(live(&[(0, 1, false), (1, 1, false)]));
+        assert!(paths.iter().all(|path| !path.remote_ending), "it stays after all");
+    }
+
+    #[test]
+    fn generations_wrap_around() {
+        assert!(is_older(1, 2) && !is_older(2, 1) && !is_older(2, 2));
+        assert!(is_older(u16::MAX, 0) && !is_older(0, u16::MAX));
+        assert!(is_older(0, 0x7fff) && !is_older(0, 0x8000));
+    }
+
+    #[test]
+    fn a_path_of_unknown_speed_does_not_displace_a_proven_one() {
+        let mut paths = Paths::default();
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        let promising = add(&mut paths, here(1), direct(2));
+        paths.at_mut(promising).promise = 0;
+        assert_eq!(paths.rechoose(), None);
+        assert_eq!(paths.at(good).view().rtt, Some(Duration::from_millis(20)));
+    }
 }

@@ -26,7 +26,8 @@ use ntm_proto::wire::message::{
 use crate::coordinator::{Arrival, Coordinator, Event};
 use crate::delivery::{Delivery, Due, Receiver};
 use crate::limits::{
-    DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MISSED_KEEP_ALIVES, WAKE_WITHIN,
+    DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MAX_LANES, MISSED_KEEP_ALIVES,
+    WAKE_WITHIN,
 };
 use crate::paths::{Asker, End, Stage, Waiting, index, other};
 use crate::peers::Who;
@@ -345,6 +346,7 @@ impl Coordinator {
         let relays = choose(&initiator, Some(&responder), self.usable_relays(now));
         let path = self.paths.get_mut(row).ok_or(busy)?;
         path.relays = relays;
+        path.lanes = lanes(&initiator, &responder);
         let (asked_by, ends) = (path.asked_by, path.ends.clone());
         let [grants_initiator, grants_responder] = self.grant_both(now, row);
         let rows = ends.map(|end| match end {
@@ -449,8 +451,10 @@ impl Coordinator {
         let (serial, expires) = *path.granted.get_or_insert(fresh);
         let (serial, expires) = if unix + lifetime / 2 < expires { (serial, expires) } else { fresh };
         path.granted = Some((serial, expires));
+        let lanes = path.lanes;
         let mut grants: [Vec<RelayGrant>; 2] = Default::default();
-        for relay in relays {
+        for (relay, lane) in relays.into_iter().flat_map(|relay| (0..lanes).map(move |lane| (relay, lane))) {
+            let serial = serial.wrapping_add(u64::from(lane));
             let Some(config) = self.config.relays.get(&relay) else { continue };
             let addresses: Vec<_> = self
                 .usable_relays(now)
@@ -564,4 +568,11 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// How often each relay is granted: once an interface of the end that has more of them, so that each of its
+/// interfaces has a relayed path of its own.
+pub(crate) fn lanes(initiator: &NodeDescription, responder: &NodeDescription) -> u8 {
+    let most = initiator.interfaces.len().max(responder.interfaces.len());
+    if most > 1 { MAX_LANES } else { 1 }
 }

@@ -5,15 +5,18 @@
 //! at once, and only so many domains are looked for at a time: names come from nodes, who may make
 //! them up.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use ntm_proto::crypto::PublicKeyBytes;
-use ntm_proto::id::Fqdn;
+use ntm_proto::id::{Fqdn, TransactionId};
 use ntm_proto::identity::Role;
+use ntm_proto::session::handshake::Incoming;
 use ntm_proto::time::Instant;
+use ntm_proto::wire::message::ServerHello;
 
-use crate::coordinator::{Coordinator, Event, ForeignDc, LookupFailed};
-use crate::limits::{LOOKUP_AGAIN_AFTER, LOOKUP_VALID, LOOKUP_WITHIN, MAX_LOOKUPS, MAX_WAITING_PER_PEER};
+use crate::coordinator::{Arrival, Coordinator, Event, ForeignDc, LookupFailed};
+use crate::limits::{LOOKUP_AGAIN_AFTER, LOOKUP_VALID, LOOKUP_WITHIN, MAX_CALLERS, MAX_LOOKUPS, MAX_WAITING_PER_PEER};
 use crate::peers::Who;
 
 #[derive(Debug, Default)]
@@ -30,6 +33,22 @@ struct Lookup {
     until: Instant,
     /// Communications that wait for it.
     paths: Vec<u32>,
+    /// The handshake of that domain's own DC, which called before its key was known here.
+    caller: Option<Box<Caller>>,
+}
+
+/// A server handshake that waits until its domain's key is known.
+struct Caller {
+    at: Arrival,
+    incoming: Incoming,
+    transaction: TransactionId,
+    hello: ServerHello,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("from", &self.at.from).finish_non_exhaustive()
+    }
 }
 
 impl Domains {
@@ -45,20 +64,49 @@ impl Coordinator {
             self.stats.dropped.unexpected_answer += 1;
             return;
         };
-        let waiting = lookup.paths;
+        let (waiting, caller) = (lookup.paths, lookup.caller);
         if let Ok(dc) = found
             && self.take_domain(now, domain, dc)
         {
+            // What was found may be a domain above the caller's: looking for the caller's again would never end.
+            if let Some(caller) = caller
+                && self.domain_key(&caller.hello.cert.domain).is_some()
+            {
+                let Caller { at, incoming, transaction, hello } = *caller;
+                self.handle_server_handshake(&Arrival { now, ..at }, incoming, transaction, &hello);
+            }
             for path in waiting {
                 self.go_on(now, path);
             }
             return;
         }
-        self.domains
-            .lookups
-            .insert(domain.clone(), Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new() });
+        self.domains.lookups.insert(
+            domain.clone(),
+            Lookup { pending: false, until: now + LOOKUP_AGAIN_AFTER, paths: Vec::new(), caller: None },
+        );
         for path in waiting {
             self.fail_waiting(now, path);
+        }
+    }
+
+    /// A DC called whose domain's key is not known: it is looked for, and the newest call answered then,
+    /// which saves the caller the wait until it calls again.
+    pub(crate) fn hold_caller(
+        &mut self,
+        at: &Arrival,
+        incoming: Incoming,
+        transaction: TransactionId,
+        hello: &ServerHello,
+    ) {
+        let domain = hello.cert.domain.clone();
+        self.stats.dropped.unknown_domain += 1;
+        self.look_up(at.now, &domain, None);
+        let callers = self.domains.lookups.values().filter(|lookup| lookup.caller.is_some()).count();
+        if let Some(lookup) = self.domains.lookups.get_mut(&domain)
+            && lookup.pending
+            && (callers < MAX_CALLERS || lookup.caller.is_some())
+        {
+            lookup.caller = Some(Box::new(Caller { at: *at, incoming, transaction, hello: hello.clone() }));
         }
     }
 
@@ -116,7 +164,8 @@ impl Coordinator {
                 return false;
             }
         }
-        let lookup = Lookup { pending: true, until: now + LOOKUP_WITHIN, paths: path.into_iter().collect() };
+        let lookup =
+            Lookup { pending: true, until: now + LOOKUP_WITHIN, paths: path.into_iter().collect(), caller: None };
         self.domains.lookups.insert(domain.clone(), lookup);
         self.stats.lookups += 1;
         self.event(Event::FindDomain(domain.clone()));

@@ -23,7 +23,7 @@ use ntm_proto::wire::message::{
 
 use crate::coordinator::{Arrival, Coordinator};
 use crate::delivery::Receiver;
-use crate::directions::{Reach, Refusal, Resolved};
+use crate::directions::{Reach, Refusal, Resolved, lanes};
 use crate::limits::{FOREIGN_WITHIN, PEER_BURST, PEER_INTERVAL};
 use crate::paths::{Asker, End, Stage, Waiting, index, other};
 use crate::relays::choose;
@@ -275,6 +275,7 @@ impl Coordinator {
         let relays = choose(&own, None, self.usable_relays(now));
         let path = self.paths.get_mut(row)?;
         path.relays = relays;
+        path.lanes = lanes(&own, &own);
         let before = core::mem::replace(&mut path.deliveries[index(other(side))], crate::slab::NONE);
         self.cancel_delivery(before, row);
         let [mut initiators, mut responders] = self.grant_both(now, row);

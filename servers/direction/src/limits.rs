@@ -25,6 +25,8 @@ pub const MAX_PEERS: usize = 1_024;
 pub const MAX_WAITING_PER_PEER: usize = 1_024;
 /// Domains being looked for, or lately not found.
 pub const MAX_LOOKUPS: usize = 1_024;
+/// Handshakes of other domains' DCs that wait until their domain's key is known.
+pub const MAX_CALLERS: usize = 64;
 /// Relays of this domain.
 pub const MAX_RELAY_SERVERS: usize = 1_024;
 /// Datagrams to be sent that the driver has not taken.
@@ -91,3 +93,6 @@ pub const REGISTRATION_BURST: u32 = 16;
 pub const PEER_INTERVAL: Duration = Duration::from_micros(500);
 /// … after a burst of this many.
 pub const PEER_BURST: u32 = 2_000;
+
+/// Grants of one relay in one direction; with two relays they fill a direction's bound.
+pub const MAX_LANES: u8 = 2;

@@ -40,6 +40,8 @@ pub(crate) struct Path {
     pub(crate) asked_transaction: TransactionId,
     pub(crate) relays: Vec<RelayId>,
     /// The serial number and end of the grants given last.
+    /// Grants for each relay.
+    pub(crate) lanes: u8,
     pub(crate) granted: Option<(u64, UnixTime)>,
     /// The rows of the route directions on their way to each end, or [`NONE`].
     pub(crate) deliveries: [u32; 2],
@@ -160,6 +162,7 @@ impl Paths {
             asked_sequence: 0,
             asked_transaction: TransactionId(0),
             relays: Vec::new(),
+            lanes: 1,
             granted: None,
             deliveries: [NONE; 2],
             waiting: None,

@@ -239,6 +239,11 @@ impl Coordinator {
         transaction: TransactionId,
         hello: &ServerHello,
     ) {
+        let domain = &hello.cert.domain;
+        if hello.cert.role == Role::Direction && *domain != self.config.domain && self.domain_key(domain).is_none() {
+            self.hold_caller(at, incoming, transaction, hello);
+            return;
+        }
         let Some((who, psk)) = self.certify(at.now, &incoming, hello) else { return };
         let Some(row) = self.peer_row(who, &hello.cert) else {
             self.stats.dropped.too_many_handshakes += 1;
@@ -381,15 +386,7 @@ impl Coordinator {
                     .map(|(&id, relay)| (Who::Relay(id), self.config.domain_key, relay.psk.clone()))
             }
             Role::Direction if cert.domain == self.config.domain => None,
-            Role::Direction => match self.domain_key(&cert.domain) {
-                Some(key) => Some((Who::Domain(cert.domain.clone()), key, NO_PSK)),
-                None => {
-                    // Its next attempt will find the key here, if there is such a domain.
-                    self.stats.dropped.unknown_domain += 1;
-                    self.look_up(now, &cert.domain.clone(), None);
-                    return None;
-                }
-            },
+            Role::Direction => self.domain_key(&cert.domain).map(|key| (Who::Domain(cert.domain.clone()), key, NO_PSK)),
         };
         let held = certified.filter(|(who, key, _)| {
             let known = self.peers.find(who).and_then(|row| self.peers.get(row));

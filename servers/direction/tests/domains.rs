@@ -147,6 +147,47 @@ fn a_dc_whose_domain_is_not_known_here_gets_no_session_until_its_key_is() {
 }
 
 #[test]
+fn a_dc_that_shows_a_certificate_of_its_own_making_gets_no_session_when_the_domain_is_found() {
+    let (mut net, two) = called_by_a_stranger("one.example");
+    let real = Domain::new("one.example", 3, "192.0.2.1:4500");
+    let now = net.now;
+    let found = ForeignDc { cert: real.cert(), domain_key: *real.key.public() };
+    net.dc(&two).handle_domain_found(now, &real.name, Ok(found));
+    net.settle();
+    assert_eq!(net.dc(&two).gauges().peers, 0);
+    assert_eq!(net.dc(&two).stats().dropped.bad_certificate, 1);
+}
+
+#[test]
+fn a_call_from_below_a_domain_that_was_found_is_not_looked_up_for_ever() {
+    let (mut net, two) = called_by_a_stranger("deep.one.example");
+    let one = Domain::new("one.example", 3, "192.0.2.1:4500");
+    let now = net.now;
+    let found = ForeignDc { cert: one.cert(), domain_key: *one.key.public() };
+    net.dc(&two).handle_domain_found(now, &fqdn("deep.one.example"), Ok(found));
+    net.settle();
+    assert_eq!(net.events(&two), []);
+    assert_eq!(net.dc(&two).gauges().peers, 0);
+}
+
+/// A coordinator of two.example that was called by one of a domain it does not know, and looks for that.
+fn called_by_a_stranger(name: &str) -> (Net, Domain) {
+    let one = Domain::new(name, 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let mut config = one.config();
+    config.domains.insert(two.name.clone(), PinnedDomain { domain_key: *two.key.public(), cert: Some(two.cert()) });
+    net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
+    net.add_coordinator(two.address, two.coordinator(net.now));
+    let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
+    net.register(a);
+    let asked = net.host(a).node.direction(7, self::b());
+    net.send(a, asked);
+    assert!(net.events(&two).contains(&Event::FindDomain(one.name.clone())));
+    (net, two)
+}
+
+#[test]
 fn an_expired_certificate_gets_no_session() {
     let forged = |two: &Domain| {
         let address = vec![two.address];

@@ -7,7 +7,7 @@
 //! the client, through an outage. Every byte must arrive, every datagram be accounted for, and a second run
 //! must be the first over again.
 
-use crate::cli::{Failure, Metrics, Report, Scenario};
+use crate::cli::{Failure, Report, Scenario};
 use crate::net::{Burst, Counters, Delivery, Families, HostId, LinkProfile, LinkRef, NatKind, Network, Probability};
 use crate::rng::Dice;
 use crate::stream::{Cbr, CbrConfig, Role, Source, TcpConfig, TcpPeer};
@@ -33,21 +33,21 @@ impl Scenario for NetSelftest {
         "A transfer and a datagram flow over bad links without the engine, run twice and compared"
     }
 
-    fn run(&self, seed: u64, report: &mut Report) -> Result<Metrics, Failure> {
+    fn run(&self, seed: u64, report: &mut Report) -> Result<(), Failure> {
         let first = play(seed, Some(report))?;
         if play(seed, None)? != first {
             return Err("two runs of one seed differ".into());
         }
         let Outcome { ended, stall, lost, counters, .. } = first;
-        let mut metrics = Metrics::new();
-        metrics
+        report
+            .metrics()
             .time("transfer", ended.since(Instant::ZERO))
             .time("longest stall", stall)
             .count("datagrams", counters.sent)
             .count("dropped", counters.all_dropped())
             .count("duplicated", counters.duplicated)
             .count("lost of the flow", lost);
-        Ok(metrics)
+        Ok(())
     }
 }
 

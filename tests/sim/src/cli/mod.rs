@@ -6,7 +6,7 @@
 mod scenario;
 mod summary;
 
-pub use scenario::{Failure, Metric, Metrics, Report, Scenario};
+pub use scenario::{Failure, Metric, Metrics, Report, Row, Scenario};
 
 use clap::Parser;
 use serde::Serialize;
@@ -35,10 +35,16 @@ struct Arguments {
     /// Run this scenario; may be given more than once. Without it, all of them
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
+    /// Only the cases of the scenario whose name contains this, such as a cell of the matrix
+    #[arg(long, value_name = "TEXT")]
+    case: Option<String>,
+    /// Run all seeds, however many fail
+    #[arg(long)]
+    keep_going: bool,
     /// Threads; with --trace always one
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
     jobs: u64,
-    /// Print every event of the network to standard error
+    /// Print every event of the network and of the nodes to standard error
     #[arg(long)]
     trace: bool,
     /// Print the results as JSON
@@ -137,15 +143,19 @@ fn list(scenarios: &[&dyn Scenario], json: bool, out: &mut dyn Write) -> io::Res
 fn summarise(scenario: &dyn Scenario, arguments: &Arguments) -> Summary {
     let count = arguments.seeds.unwrap_or_else(|| scenario.default_seeds());
     let jobs = if arguments.trace { 1 } else { arguments.jobs.min(count) };
+    let most = if arguments.keep_going { usize::MAX } else { MAX_FAILURES };
+    // Where there are fewer seeds than threads, a seed may use the rest.
+    let threads = if arguments.trace { 1 } else { usize::try_from(arguments.jobs / jobs).unwrap_or(1) };
     let (next, failures) = (AtomicU64::new(0), AtomicUsize::new(0));
     let runs = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while failures.load(Ordering::Relaxed) < MAX_FAILURES {
+                while failures.load(Ordering::Relaxed) < most {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(seed) = arguments.from.checked_add(index).filter(|_| index < count) else { break };
-                    let run = run_seed(scenario, seed, arguments.trace);
+                    let report = Report::new(arguments.trace, threads, arguments.case.clone());
+                    let run = run_seed(scenario, seed, report);
                     failures.fetch_add(usize::from(run.result.is_err()), Ordering::Relaxed);
                     runs.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, run);
                 }
@@ -156,12 +166,11 @@ fn summarise(scenario: &dyn Scenario, arguments: &Arguments) -> Summary {
 }
 
 /// A panic is a failure of its seed like any other.
-fn run_seed(scenario: &dyn Scenario, seed: u64, trace: bool) -> Run {
-    let mut report = Report::new(trace);
+fn run_seed(scenario: &dyn Scenario, seed: u64, mut report: Report) -> Run {
     let caught = catch_unwind(AssertUnwindSafe(|| scenario.run(seed, &mut report)));
     let result =
         caught.unwrap_or_else(|payload| Err(Failure::new(format_args!("panicked: {}", said(payload.as_ref())))));
-    Run { result, notes: report.into_notes() }
+    Run { result, told: report.into_told() }
 }
 
 fn said(payload: &(dyn Any + Send)) -> &str {
@@ -186,12 +195,13 @@ mod tests {
             "Fails where the seed ends in 7, panics where it ends in 8"
         }
 
-        fn run(&self, seed: u64, report: &mut Report) -> Result<Metrics, Failure> {
+        fn run(&self, seed: u64, report: &mut Report) -> Result<(), Failure> {
             report.note(format_args!("told by {seed}"));
+            report.metrics().count("luck", seed).add("share", "%", 0.5).total("told", "", 1.0);
             match seed % 10 {
                 7 => Err(format!("{seed} is unlucky").into()),
                 8 => panic!("{seed} is worse"),
-                _ => Ok(std::mem::take(Metrics::new().count("luck", seed).add("share", "%", 0.5))),
+                _ => Ok(()),
             }
         }
     }
@@ -210,7 +220,7 @@ mod tests {
         assert!(text.contains("story: 5 of 5 seeds passed (1 to 5)"), "{text}");
         assert!(text.contains("told by 1") && !text.contains("told by 2"), "{text}");
         let luck: Vec<_> = text.lines().find(|line| line.contains("luck")).unwrap().split_whitespace().collect();
-        assert_eq!(luck, ["luck", "1", "3", "5", "5", "5"]);
+        assert_eq!(luck, ["luck", "1", "3", "5", "5", "5", "5"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Many runs of a scenario in one table, for people and for programs.
 
-use crate::cli::scenario::{Failure, Metrics};
+use crate::cli::scenario::{Failure, Metric, Row, Told};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use std::fmt;
 /// What became of one seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    pub(crate) result: Result<Metrics, Failure>,
-    pub(crate) notes: Vec<String>,
+    pub(crate) result: Result<(), Failure>,
+    pub(crate) told: Told,
 }
 
 /// The distribution of one metric over all runs.
@@ -20,8 +20,19 @@ pub(crate) struct Distribution {
     pub(crate) samples: usize,
     pub(crate) least: f64,
     pub(crate) median: f64,
+    pub(crate) p90: f64,
     pub(crate) p99: f64,
     pub(crate) greatest: f64,
+}
+
+/// A sum over all runs, of so many where it is a share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Total {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) of: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +43,13 @@ pub(crate) struct FailedSeed {
     pub(crate) replay: String,
 }
 
+/// What a run tells programs beyond its metrics.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Details {
+    pub(crate) seed: u64,
+    pub(crate) details: serde_json::Value,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) scenario: &'static str,
@@ -39,8 +57,12 @@ pub(crate) struct Summary {
     /// Fewer than asked for where too many failed.
     pub(crate) runs: usize,
     pub(crate) failed: Vec<FailedSeed>,
+    pub(crate) totals: Vec<Total>,
     pub(crate) metrics: Vec<Distribution>,
+    /// Of the first seed.
     pub(crate) notes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) details: Vec<Details>,
 }
 
 impl Summary {
@@ -50,28 +72,22 @@ impl Summary {
             from,
             runs: runs.len(),
             failed: Vec::new(),
+            totals: Vec::new(),
             metrics: Vec::new(),
-            notes: runs.first_key_value().map_or_else(Vec::new, |(_, run)| run.notes.clone()),
+            notes: runs.first_key_value().map_or_else(Vec::new, |(_, run)| run.told.notes.clone()),
+            details: Vec::new(),
         };
-        let mut samples: Vec<(String, &'static str, Vec<f64>)> = Vec::new();
-        let mut by_name = BTreeMap::new();
+        let mut table = Table::default();
         for (seed, run) in runs {
-            match run.result {
-                Err(failure) => {
-                    summary.failed.push(FailedSeed { seed, what: failure.to_string(), replay: replay(scenario, seed) })
-                }
-                Ok(metrics) => {
-                    for metric in metrics.iter() {
-                        let at = *by_name.entry(metric.name.clone()).or_insert_with(|| {
-                            samples.push((metric.name.clone(), metric.unit, Vec::new()));
-                            samples.len() - 1
-                        });
-                        samples[at].2.push(metric.value);
-                    }
-                }
+            if let Err(failure) = run.result {
+                let replay = replay(scenario, seed, failure.case());
+                summary.failed.push(FailedSeed { seed, what: failure.to_string(), replay });
             }
+            run.told.metrics.iter().for_each(|metric| table.take(metric));
+            summary.details.extend(run.told.details.map(|details| Details { seed, details }));
         }
-        summary.metrics = samples.into_iter().filter_map(Distribution::of).collect();
+        summary.totals = table.totals;
+        summary.metrics = table.samples.into_iter().filter_map(Distribution::of).collect();
         summary
     }
 
@@ -80,8 +96,41 @@ impl Summary {
     }
 }
 
-fn replay(scenario: &str, seed: u64) -> String {
-    format!("cargo run --release -p ntm-sim -- --scenario {scenario} --from {seed} --seeds 1 --trace")
+fn replay(scenario: &str, seed: u64, case: Option<&str>) -> String {
+    let case = case.map_or_else(String::new, |case| format!(" --case '{case}'"));
+    format!("cargo run --release -p ntm-sim -- --scenario {scenario}{case} --from {seed} --seeds 1 --trace")
+}
+
+/// Rows in the order in which their names first came.
+#[derive(Default)]
+struct Table {
+    totals: Vec<Total>,
+    samples: Vec<(String, &'static str, Vec<f64>)>,
+    by_name: BTreeMap<String, usize>,
+}
+
+impl Table {
+    fn take(&mut self, metric: &Metric) {
+        let Metric { name, unit, value, row } = metric;
+        let of = match row {
+            Row::Distribution => {
+                let at = *self.by_name.entry(name.clone()).or_insert_with(|| {
+                    self.samples.push((name.clone(), unit, Vec::new()));
+                    self.samples.len() - 1
+                });
+                return self.samples[at].2.push(*value);
+            }
+            Row::Total => None,
+            Row::Share { whole } => Some(*whole),
+        };
+        match self.totals.iter_mut().find(|total| total.name == *name) {
+            Some(total) => {
+                total.value += value;
+                total.of = total.of.zip(of).map(|(sum, of)| sum + of);
+            }
+            None => self.totals.push(Total { name: name.clone(), unit, value: *value, of }),
+        }
+    }
 }
 
 impl Distribution {
@@ -95,6 +144,7 @@ impl Distribution {
             samples: values.len(),
             least: *values.first()?,
             median: rank(0.5)?,
+            p90: rank(0.9)?,
             p99: rank(0.99)?,
             greatest: *values.last()?,
         })
@@ -109,14 +159,19 @@ impl fmt::Display for Summary {
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
-        let name = self.metrics.iter().map(|metric| metric.name.chars().count()).max().unwrap_or(0);
-        if name > 0 {
-            let head = ["least", "median", "99 %", "greatest", "samples"].map(|word| format!("{word:>12}"));
-            writeln!(f, "  {:name$} {:4}{}", "", "", head.concat())?;
+        let names = self.metrics.iter().map(|metric| &metric.name).chain(self.totals.iter().map(|total| &total.name));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        if !self.metrics.is_empty() {
+            let head = ["least", "median", "90 %", "99 %", "greatest", "samples"].map(|word| format!("{word:>11}"));
+            writeln!(f, "  {:width$} {:4}{}", "", "", head.concat())?;
         }
-        for Distribution { name: metric, unit, samples, least, median, p99, greatest } in &self.metrics {
-            let cells = [least, median, p99, greatest].map(|value| format!("{:>12}", figure(*value)));
-            writeln!(f, "  {metric:name$} {unit:4}{}{samples:>12}", cells.concat())?;
+        for Distribution { name, unit, samples, least, median, p90, p99, greatest } in &self.metrics {
+            let cells = [least, median, p90, p99, greatest].map(|value| format!("{:>11}", figure(*value)));
+            writeln!(f, "  {name:width$} {unit:4}{}{samples:>11}", cells.concat())?;
+        }
+        for Total { name, unit, value, of } in &self.totals {
+            let of = of.map_or_else(String::new, |of| format!(" of {}", figure(of)));
+            writeln!(f, "  {name:width$} {unit:4}{:>11}{of}", figure(*value))?;
         }
         for FailedSeed { seed, what, replay } in &self.failed {
             writeln!(f, "  FAILED seed {seed}: {what}\n    replay: {replay}")?;
@@ -125,7 +180,18 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Whole numbers whole, others with three places.
+/// Whole numbers whole and in groups of three, others with three places.
 fn figure(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    if value.fract() != 0.0 {
+        return format!("{value:.3}");
+    }
+    let digits = format!("{:.0}", value.abs());
+    let mut grouped = if value < 0.0 { String::from("-") } else { String::new() };
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ntm_proto::time::Instant;
 
 use super::spot::Spot;
+use crate::cli::Report;
 use crate::net::{Families, NatKind};
 use crate::oracle;
 use crate::rng::Dice;
@@ -23,7 +24,8 @@ const MOVES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(4);
 const RATE: u64 = 100_000;
 const CHUNK: usize = 1_000;
-const BYTES: u64 = 1_500_000;
+/// Each way.
+pub(super) const BYTES: u64 = 1_500_000;
 /// smoltcp's own retransmission timer backs off for long; the transfer only has to end right.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -89,9 +91,9 @@ struct Scene {
 }
 
 /// One seed: a pair at random places, one kind of incident, three moves.
-pub fn run_seed(seed: u64) -> Result<Vec<Sample>, String> {
+pub fn run_seed(seed: u64, report: &Report) -> Result<Vec<Sample>, String> {
     let incident = Incident::ALL[usize::try_from(seed).unwrap_or(0) % Incident::ALL.len()];
-    let mut scene = set_up(seed)?;
+    let mut scene = set_up(seed, report)?;
     match incident {
         Incident::DirectorDead => {
             let director = Who::Director(scene.director);
@@ -128,8 +130,9 @@ pub fn run_seed(seed: u64) -> Result<Vec<Sample>, String> {
     Ok(samples)
 }
 
-fn set_up(seed: u64) -> Result<Scene, String> {
+fn set_up(seed: u64, report: &Report) -> Result<Scene, String> {
     let mut world = World::new(seed);
+    report.watch(&mut world);
     let domain = world.add_domain("ntm.example");
     let mut relays = Vec::new();
     for _ in 0..2 {
@@ -230,16 +233,6 @@ fn measure(scene: &mut Scene, incident: Incident, open: bool) -> Result<Sample, 
         ));
     }
     let first = [beat.received_here(), beat.received_there()].map(|reception| reception.first_at.unwrap_or(began));
-    if std::env::var_os("NTM_DEBUG").is_some() {
-        eprintln!("{} now {:?} spots {:?} first here {:?} there {:?}", incident.name(), began, scene.spots.map(|s| s.name()), first[0].since(began), first[1].since(began));
-        for r in &scene.relays { eprintln!("   relay {r} {:?} {:?}", scene.world.host_of(Who::Relay(*r)), scene.world.relay(*r).core().stats()); }
-        for n in 0..2 { eprintln!("   node {n} {:?}", scene.world.node(scene.nodes[n]).engine().stats()); }
-        for n in 0..2 {
-            for (at, e) in scene.world.events(scene.nodes[n]) { if *at + Duration::from_millis(500) > began { eprintln!("   node {n} {:?} {e:?}", at); } }
-            let peer = scene.world.node(scene.nodes[1 - n]).id();
-            for p in scene.world.node(scene.nodes[n]).engine().paths(&peer) { eprintln!("   node {n} path {p:?}"); }
-        }
-    }
     let interruption = first.into_iter().max().unwrap_or(began).since(began);
     let hosts = scene.nodes.map(|node| scene.world.host_of(Who::Node(node)));
     let direct = oracle::direct_rtt(&scene.world.net, hosts[0], hosts[1]);

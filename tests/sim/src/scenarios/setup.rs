@@ -11,6 +11,7 @@ use std::time::Duration;
 use ntm_node::Event;
 use ntm_proto::time::Instant;
 
+use crate::cli::Report;
 use crate::net::{Families, NatKind};
 use crate::world::World;
 
@@ -63,14 +64,15 @@ pub struct Outcome {
     pub warm_setup: Duration,
 }
 
-pub fn run_case(seed: u64, case: &Case) -> Result<Outcome, String> {
-    let cold = run_once(seed, case, false)?;
-    let warm = run_once(seed, case, true)?;
+pub fn run_case(seed: u64, case: &Case, report: &Report) -> Result<Outcome, String> {
+    let cold = run_once(seed, case, false, report)?;
+    let warm = run_once(seed, case, true, report)?;
     Ok(Outcome { registration: cold.0, cold_setup: cold.1, warm_setup: warm.1 })
 }
 
-fn run_once(seed: u64, case: &Case, warm: bool) -> Result<(Duration, Duration), String> {
+fn run_once(seed: u64, case: &Case, warm: bool, report: &Report) -> Result<(Duration, Duration), String> {
     let mut world = World::new(seed);
+    report.watch(&mut world);
     let (here, there) = (world.add_domain("here.example"), world.add_domain("there.example"));
     let [mn_site, dc_site, rs_site, far_dc_site] = [(); 4].map(|()| world.net.add_site(Families::DUAL));
     let cn_site = world.net.add_site(Families::V4);

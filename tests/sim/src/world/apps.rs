@@ -23,14 +23,14 @@ pub enum Family {
 }
 
 /// A TCP connection between two nodes, seen from both ends.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Transfer {
     pub client: Rc<RefCell<TcpPeer>>,
     pub server: Rc<RefCell<TcpPeer>>,
 }
 
 /// Datagrams at a steady beat, both ways.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Beat {
     pub here: Rc<RefCell<Cbr>>,
     pub there: Rc<RefCell<Cbr>>,
@@ -100,9 +100,20 @@ impl World {
 
     /// A datagram every `interval` both ways, from now until `stop`.
     pub fn beat(&mut self, here: usize, there: usize, family: Family, interval: Duration, stop: Instant) -> Beat {
+        let start = self.now();
+        self.beat_of(here, there, family, |voice| voice.interval(Some(interval)).between(start, stop))
+    }
+
+    /// A beat that differs from a voice call as `shape` says.
+    pub fn beat_of(
+        &mut self,
+        here: usize,
+        there: usize,
+        family: Family,
+        shape: impl FnOnce(CbrConfig) -> CbrConfig,
+    ) -> Beat {
         let (local, remote) = self.flow_addresses(here, there, family);
-        let flow = self.dice.u64();
-        let config = CbrConfig::voice(local, remote, flow).interval(Some(interval)).between(self.now(), stop);
+        let config = shape(CbrConfig::voice(local, remote, self.dice.u64()));
         let beat = Beat {
             here: Rc::new(RefCell::new(Cbr::new(config))),
             there: Rc::new(RefCell::new(Cbr::new(config.mirrored()))),

@@ -1,6 +1,7 @@
 //! A provider domain: the keys that its account server would hold, and the configurations it hands out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use ntm_proto::crypto::{self, Secret};
 use ntm_proto::id::{Fqdn, RelayId};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::session::relay_token::GrantKey;
+use ntm_proto::time::UnixTime;
 use ntm_relay::{Capacity, Config as RelayConfig, Director as ReportedTo};
 
 use super::World;
@@ -84,9 +86,9 @@ impl Domain {
         &mut self,
         number: usize,
         addresses: Vec<SocketAddr>,
-        _dice: &mut Dice,
+        dice: &mut Dice,
     ) -> DirectorConfig {
-        let key = self.director_noise.clone();
+        let key = if self.director_certs.is_empty() { self.director_noise.clone() } else { noise(dice) };
         let cert = self.cert(Role::Direction, self.child(&format!("dc{number}")), &key, &addresses);
         self.director_certs.push(cert.clone());
         self.director_addresses = addresses;
@@ -153,33 +155,47 @@ impl Domain {
         let record =
             NodeRecord::sign(provider, &identity, self.child(label), *key.public(), self.name.clone(), false, now);
         let ticket_key = Secret::new(dice.seed());
-        let ticket = Ticket {
-            node: record.node_id(),
-            record_digest: record.digest(),
-            key: ticket_key.clone(),
-            issued: now,
-            expires: now + VALIDITY,
-        };
         let mut nonce = [0; 24];
         dice.fill(&mut nonce);
+        let ticket = self.ticket(&record, &ticket_key, now + VALIDITY, nonce);
         NodeConfig {
             provider,
             record,
             noise: key,
-            ticket: ticket.seal(&self.service, nonce),
+            ticket,
             ticket_key,
-            directors: vec![KnownDirector {
-                noise_key: *self.director_noise.public(),
-                addresses: self.director_addresses.clone(),
-            }],
+            directors: self.known_directors(),
             wall: World::wall(),
             wake_token: None,
         }
+    }
+
+    /// A ticket with the key `key` for the node of this record, sealed to the coordinators.
+    pub fn ticket(&self, record: &NodeRecord, key: &Secret, expires: UnixTime, nonce: [u8; 24]) -> Vec<u8> {
+        let issued = World::wall().unix(ntm_proto::time::Instant::ZERO);
+        Ticket { node: record.node_id(), record_digest: record.digest(), key: key.clone(), issued, expires }
+            .seal(&self.service, nonce)
+    }
+
+    /// The coordinators there are, in the order they came; before the first, the one that is expected.
+    fn known_directors(&self) -> Vec<KnownDirector> {
+        if self.director_certs.is_empty() {
+            let noise_key = *self.director_noise.public();
+            return vec![KnownDirector { noise_key, addresses: self.director_addresses.clone() }];
+        }
+        let known = |cert: &ServerCert| KnownDirector { noise_key: cert.noise_key, addresses: cert.addresses.clone() };
+        self.director_certs.iter().map(known).collect()
     }
 
     /// What another domain's coordinator finds when it looks for this one.
     pub(crate) fn foreign(&self) -> Option<ForeignDc> {
         let cert = self.director_certs.first()?.clone();
         Some(ForeignDc { cert, domain_key: *self.key.public() })
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain").field("name", &self.name).field("relays", &self.relays.len()).finish_non_exhaustive()
     }
 }

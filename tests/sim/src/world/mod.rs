@@ -16,6 +16,7 @@ pub use node::{NODE_PORT, SimNode};
 pub use server::{DIRECTOR_PORT, RELAY_PORT, SimDirector, SimRelay};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -37,6 +38,20 @@ pub enum Who {
     Relay(usize),
 }
 
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(at) => write!(f, "node{at}"),
+            Self::Director(at) => write!(f, "dc{at}"),
+            Self::Relay(at) => write!(f, "rs{at}"),
+        }
+    }
+}
+
+/// Called with each line of the trace.
+type TraceHook = Box<dyn FnMut(Instant, &dyn fmt::Display)>;
+
+/// The world. See the [module](self) for how to drive it.
 pub struct World {
     pub net: Network,
     pub dice: Dice,
@@ -53,6 +68,7 @@ pub struct World {
     overheard: VecDeque<Vec<u8>>,
     /// Bytes that hosts which are nobody's received and sent.
     strangers: BTreeMap<HostId, (u64, u64)>,
+    trace: Option<TraceHook>,
 }
 
 impl World {
@@ -72,6 +88,7 @@ impl World {
             flows: 0,
             overheard: VecDeque::new(),
             strangers: BTreeMap::new(),
+            trace: None,
         }
     }
 
@@ -120,6 +137,30 @@ impl World {
     pub fn add_node(&mut self, domain: usize, label: &str) -> usize {
         let host = self.net.add_host();
         let config = self.domains[domain].node_config(label, &mut self.dice);
+        let number = self.nodes.len();
+        self.nodes.push(SimNode::new(self.now, host, config, self.dice.seed()));
+        self.hosts.insert(host, Who::Node(number));
+        number
+    }
+
+    /// The same, with a configuration that differs from what a login would give.
+    pub fn add_node_with(
+        &mut self,
+        domain: usize,
+        label: &str,
+        change: impl FnOnce(&Domain, &mut ntm_node::Config),
+    ) -> usize {
+        let number = self.add_node(domain, label);
+        let mut config = self.nodes[number].config().clone();
+        change(&self.domains[domain], &mut config);
+        self.nodes[number] = SimNode::new(self.now, self.nodes[number].host(), config, self.dice.seed());
+        number
+    }
+
+    /// Another host with the identity and ticket of `node`: a stolen disk, a restored backup.
+    pub fn add_twin(&mut self, node: usize) -> usize {
+        let host = self.net.add_host();
+        let config = self.nodes[node].config().clone();
         let number = self.nodes.len();
         self.nodes.push(SimNode::new(self.now, host, config, self.dice.seed()));
         self.hosts.insert(host, Who::Node(number));
@@ -193,6 +234,7 @@ impl World {
     pub fn interface_changed(&mut self, node: usize, iface: u8) {
         let addresses = self.net.addresses(self.nodes[node].host(), iface).to_vec();
         let now = self.now;
+        self.trace(format_args!("node{node}     interface {iface} has {addresses:?}"));
         self.nodes[node].interface_changed(now, iface, &addresses);
         self.settle(Who::Node(node));
     }
@@ -200,6 +242,7 @@ impl World {
     /// The host knows that an interface will go soon.
     pub fn interface_ending(&mut self, node: usize, iface: u8) {
         let now = self.now;
+        self.trace(format_args!("node{node}     interface {iface} will end"));
         self.nodes[node].interface_ending(now, iface);
         self.settle(Who::Node(node));
     }
@@ -207,12 +250,14 @@ impl World {
     /// Switches a server's host off: what it knew in memory stays, as after a network outage.
     pub fn set_up(&mut self, who: Who, up: bool) {
         let host = self.host_of(who);
+        self.trace(format_args!("{who} is switched {}", if up { "on" } else { "off" }));
         self.net.set_host_up(host, up);
     }
 
     /// Kills a server and starts it anew with nothing but its configuration.
     pub fn restart(&mut self, who: Who) {
         let (now, seed) = (self.now, self.dice.seed());
+        self.trace(format_args!("{who} starts anew"));
         match who {
             Who::Node(at) => self.nodes[at].restart(now, seed),
             Who::Director(at) => self.directors[at].restart(now, seed),
@@ -221,10 +266,19 @@ impl World {
         self.settle(who);
     }
 
+    /// Speaks to a node's engine as its driver or application does.
+    pub fn engine<T>(&mut self, node: usize, act: impl FnOnce(Instant, &mut ntm_node::Node) -> T) -> T {
+        let now = self.now;
+        let result = act(now, self.nodes[node].engine_mut());
+        self.settle(Who::Node(node));
+        result
+    }
+
     /// `from` asks for the way to `to` by name.
     pub fn connect(&mut self, from: usize, to: usize) {
         let name = self.nodes[to].name().clone();
         let now = self.now;
+        self.trace(format_args!("node{from}     asks for {name}"));
         self.nodes[from].connect(now, name);
         self.settle(Who::Node(from));
     }
@@ -330,7 +384,12 @@ impl World {
     fn settle(&mut self, who: Who) {
         let now = self.now;
         let next = match who {
-            Who::Node(at) => self.nodes[at].settle(now, &mut self.net, &mut self.overheard),
+            Who::Node(at) => {
+                let known = self.nodes[at].events().len();
+                let next = self.nodes[at].settle(now, &mut self.net, &mut self.overheard);
+                self.trace_events(at, known);
+                next
+            }
             Who::Director(at) => {
                 let next = self.directors[at].settle(now, &mut self.net);
                 self.answer_lookups(at);
@@ -360,6 +419,27 @@ impl World {
 
 /// Looking.
 impl World {
+    /// Has `hook` told of what befalls nodes and servers and of every event of a node from now on. The
+    /// network has a hook of its own.
+    pub fn set_trace(&mut self, hook: impl FnMut(Instant, &dyn fmt::Display) + 'static) {
+        self.trace = Some(Box::new(hook));
+    }
+
+    fn trace(&mut self, line: fmt::Arguments<'_>) {
+        if let Some(hook) = &mut self.trace {
+            hook(self.now, &line);
+        }
+    }
+
+    /// Those of a node's events that came after the first `known`.
+    fn trace_events(&mut self, node: usize, known: usize) {
+        if let Some(hook) = &mut self.trace {
+            for (at, event) in &self.nodes[node].events()[known..] {
+                hook(*at, &format_args!("node{node}     {event:?}"));
+            }
+        }
+    }
+
     fn next_flow(&mut self) -> usize {
         self.flows += 1;
         self.flows
@@ -391,5 +471,17 @@ impl World {
 
     pub fn is_registered(&self, node: usize) -> bool {
         self.nodes[node].engine().is_registered()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("now", &self.now)
+            .field("nodes", &self.nodes)
+            .field("directors", &self.directors)
+            .field("relays", &self.relays)
+            .field("net", &self.net)
+            .finish_non_exhaustive()
     }
 }

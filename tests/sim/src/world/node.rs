@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -40,8 +41,14 @@ pub struct SimNode {
     refused: u64,
     /// Datagrams that left with the tail of a virtual packet readable in them.
     leaks: u64,
+    /// Datagrams handed to the network.
+    sent: u64,
+    /// Virtual packets that no application of this node waits for.
+    strays: VecDeque<Vec<u8>>,
 }
 
+/// Virtual packets for nobody that are kept, to be looked at.
+const MAX_STRAYS: usize = 256;
 /// Datagrams an eavesdropper remembers.
 const MAX_OVERHEARD: usize = 256;
 /// How much of a virtual packet's end is looked for in what leaves.
@@ -61,6 +68,8 @@ impl SimNode {
             apps: Vec::new(),
             refused: 0,
             leaks: 0,
+            sent: 0,
+            strays: VecDeque::new(),
         }
     }
 
@@ -96,6 +105,21 @@ impl SimNode {
     /// Whether some name this node asked for was resolved.
     pub fn has_resolved(&self) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, Event::Resolved { .. }))
+    }
+
+    /// Datagrams that left this node.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The next virtual packet that arrived for no application.
+    pub fn take_stray(&mut self) -> Option<Vec<u8>> {
+        self.strays.pop_front()
+    }
+
+    /// What the login gave it.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     pub fn leaks(&self) -> u64 {
@@ -156,7 +180,12 @@ impl SimNode {
         let Some(flow) = FlowKey::of(&received.packet) else { return };
         if let Some(app) = self.apps.iter().find(|app| app.borrow().accepts(&flow)) {
             app.borrow_mut().handle_packet(now, &received.packet);
+            return;
         }
+        if self.strays.len() >= MAX_STRAYS {
+            self.strays.pop_front();
+        }
+        self.strays.push_back(received.packet.into_owned());
     }
 
     pub(crate) fn wake(&mut self, now: Instant) {
@@ -190,6 +219,7 @@ impl SimNode {
             }
         }
         while let Some(transmit) = self.engine.poll_transmit() {
+            self.sent += 1;
             if let Some(tail) = tail {
                 self.leaks += u64::from(transmit.datagram.windows(TAIL).any(|window| window == tail));
             }
@@ -216,5 +246,17 @@ impl SimNode {
             }
             self.events.push((now, event));
         }
+    }
+}
+
+impl fmt::Debug for SimNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNode")
+            .field("host", &self.host)
+            .field("name", self.name())
+            .field("interfaces", &self.interfaces)
+            .field("addresses", &self.addresses)
+            .field("events", &self.events.len())
+            .finish_non_exhaustive()
     }
 }

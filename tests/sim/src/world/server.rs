@@ -1,6 +1,7 @@
 //! Servers in the world: the cores, fed by the virtual network.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use ntm_direction::{Config as DirectorConfig, Coordinator, Event, ForeignDc, LookupFailed};
 use ntm_proto::id::Fqdn;
@@ -135,5 +136,21 @@ impl SimRelay {
             let _ = net.send(now, self.host, 0, transmit.from, transmit.to, transmit.datagram);
         }
         self.core.poll_timeout().map(|(at, _)| at)
+    }
+}
+
+impl fmt::Debug for SimDirector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDirector")
+            .field("host", &self.host)
+            .field("domain", &self.domain)
+            .field("wakes", &self.wakes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SimRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimRelay").field("host", &self.host).field("forwarded", &self.forwarded).finish_non_exhaustive()
     }
 }
