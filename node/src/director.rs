@@ -94,7 +94,11 @@ struct Update {
 /// What the coordinator said that others than the link must act on.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Registered(RegistrationResponse),
+    Registered {
+        response: RegistrationResponse,
+        /// The coordinator did not know this node before, or this node thought so.
+        anew: bool,
+    },
     Signal(Envelope),
     /// It will not have this node.
     Refused(ErrorCode),
@@ -368,7 +372,7 @@ impl DirectorLink {
                 keeper.next_at = if Some(keeper.endpoint) == self.home { now + self.keep_alive } else { now };
             }
         }
-        Heard::Registered(response)
+        Heard::Registered { response, anew: first }
     }
 
     /// The coordinator will not have this node.

@@ -159,7 +159,6 @@ fn a_peer_that_restarted_is_met_again() {
 }
 
 #[test]
-#[ignore = "a node that comes back asks for no directions to the peers it lost"]
 fn a_peer_that_is_gone_is_reported_within_half_a_minute_and_met_when_it_is_back() {
     let (mut scene, a, b) = Scene::connected(10, Spot::V4Global, NAT);
     let world = &mut scene.world;

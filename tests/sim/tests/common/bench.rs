@@ -283,9 +283,8 @@ impl Bench {
                 self.sent.push(transmit);
                 continue;
             }
-            for answer in self.as_director(&transmit.datagram) {
+            if let Some(mut answer) = self.as_director(&transmit.datagram) {
                 self.bytes.entry(DIRECTOR).or_default().0 += answer.len();
-                let mut answer = answer;
                 self.node.handle_datagram(self.now, LOCAL, DIRECTOR, &mut answer);
             }
         }
@@ -311,7 +310,7 @@ impl Bench {
             }
             _ => return None,
         };
-        Some(self.from_director(envelope.transaction, message))
+        Some(self.director_says(envelope.transaction, message))
     }
 
     fn registration(&self) -> Message {
@@ -327,7 +326,7 @@ impl Bench {
     }
 
     /// A datagram in which the director says this.
-    pub(crate) fn from_director(&mut self, transaction: TransactionId, message: Message) -> Vec<u8> {
+    pub(crate) fn director_says(&mut self, transaction: TransactionId, message: Message) -> Vec<u8> {
         let bytes = Envelope { transaction, message }.emit();
         self.director.frame(self.now, &Frame::Signal(&bytes))
     }
@@ -348,7 +347,7 @@ impl Bench {
             grants,
         };
         let datagram =
-            self.from_director(TransactionId(self.transaction), Message::RouteDirection(Box::new(direction)));
+            self.director_says(TransactionId(self.transaction), Message::RouteDirection(Box::new(direction)));
         self.deliver(DIRECTOR, &datagram);
     }
 
