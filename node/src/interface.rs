@@ -52,6 +52,14 @@ struct Entry {
 pub(crate) struct Change {
     pub(crate) gone: Vec<Endpoint>,
     pub(crate) come: Vec<Endpoint>,
+    /// What using the interface costs.
+    pub(crate) cost: bool,
+}
+
+impl Change {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.come.is_empty() && !self.cost
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,19 +76,20 @@ impl Interfaces {
         interface.addresses.truncate(MAX_ADDRESSES);
         let id = interface.id;
         let place = self.entries.binary_search_by_key(&id, |entry| entry.interface.id);
-        let (old, elsewhere) = match place {
+        let (old, elsewhere, cost) = match place {
             Ok(at) => {
                 let old = &mut self.entries[at].interface;
-                (core::mem::take(&mut old.addresses), old.network != interface.network)
+                let (elsewhere, cost) = (old.network != interface.network, old.cost != interface.cost);
+                (core::mem::take(&mut old.addresses), elsewhere, cost)
             }
-            Err(_) => (Vec::new(), false),
+            Err(_) => (Vec::new(), false, false),
         };
         let (gone, come) = if elsewhere {
             (difference(id, &old, &[]), difference(id, &interface.addresses, &[]))
         } else {
             (difference(id, &old, &interface.addresses), difference(id, &interface.addresses, &old))
         };
-        let change = Change { gone, come };
+        let change = Change { gone, come, cost };
         if interface.addresses.is_empty() {
             if let Ok(at) = place {
                 self.entries.remove(at);
@@ -237,12 +246,22 @@ mod tests {
         let mut all = interfaces(&[(0, &[HERE])]);
         assert_eq!(all.set(interface(0, &[HERE])), Change::default());
         let change = all.set(interface(0, &[HERE, THERE]));
-        assert_eq!(change, Change { gone: vec![], come: vec![endpoint(0, THERE)] });
+        assert_eq!(change, Change { come: vec![endpoint(0, THERE)], ..Change::default() });
         let change = all.set(interface(0, &[THERE]));
-        assert_eq!(change, Change { gone: vec![endpoint(0, HERE)], come: vec![] });
+        assert_eq!(change, Change { gone: vec![endpoint(0, HERE)], ..Change::default() });
         let change = all.set(interface(0, &[]));
-        assert_eq!(change, Change { gone: vec![endpoint(0, THERE)], come: vec![] });
+        assert_eq!(change, Change { gone: vec![endpoint(0, THERE)], ..Change::default() });
         assert!(all.is_empty());
+    }
+
+    #[test]
+    fn a_new_cost_is_a_change_of_its_own_and_no_new_generation() {
+        let mut all = interfaces(&[(0, &[HERE])]);
+        let before = all.generation(InterfaceId(0));
+        let mut metered = interface(0, &[HERE]);
+        metered.cost = 99;
+        assert_eq!(all.set(metered), Change { cost: true, ..Change::default() });
+        assert_eq!((all.cost(InterfaceId(0)), all.generation(InterfaceId(0))), (99, before));
     }
 
     #[test]
@@ -252,7 +271,8 @@ mod tests {
         let mut elsewhere = interface(0, &[HERE]);
         elsewhere.network = 1;
         let change = all.set(elsewhere);
-        assert_eq!(change, Change { gone: vec![endpoint(0, HERE)], come: vec![endpoint(0, HERE)] });
+        let expected = Change { gone: vec![endpoint(0, HERE)], come: vec![endpoint(0, HERE)], cost: false };
+        assert_eq!(change, expected);
         assert_ne!(all.generation(InterfaceId(0)), before);
     }
 

@@ -130,10 +130,7 @@ impl Node {
     /// An interface came, changed, or (without addresses) went.
     pub fn handle_interface(&mut self, now: Instant, interface: LocalInterface) {
         let change = self.interfaces.set(interface);
-        if change.gone.is_empty() && change.come.is_empty() {
-            return;
-        }
-        if self.director.is_superseded() {
+        if change.is_empty() || self.director.is_superseded() {
             return;
         }
         for key in self.peers.keys() {

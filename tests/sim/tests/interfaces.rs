@@ -76,7 +76,7 @@ impl FlowPolicy for ByPort {
 /// Datagrams of a beat that left one interface of `node` since `since`; probes and the like are fewer.
 fn left(world: &World, wire: &Wire, node: usize, iface: u8, other: usize, since: Instant) -> usize {
     let from = address(world, node, iface);
-    (0..2).map(|remote| wire.sent_from(from, address(world, other, remote), since).0).sum()
+    (0..2).map(|remote| wire.one_way(from, address(world, other, remote), since).0).sum()
 }
 
 #[test]
@@ -131,6 +131,31 @@ fn the_cheaper_interface_carries_everything_until_it_goes_and_again_when_it_is_b
     world.run_for(5 * SECOND);
     assert_eq!(active(world).interface, InterfaceId(1), "{:?}", paths(world, a, b));
     world.run_for(20 * SECOND);
+    assert_whole(&beat);
+}
+
+#[test]
+fn traffic_leaves_an_interface_that_becomes_dearer_at_both_ends_and_loses_nothing() {
+    let (mut scene, [a, b], _) = set_up(16, [[1, 10], [10, 10]]);
+    let world = &mut scene.world;
+    let until = world.now() + 10 * SECOND;
+    let beat = world.beat(a, b, Family::V4, 5 * MS, until);
+    world.run_for(2 * SECOND);
+    assert_eq!(paths(world, a, b)[0].interface, InterfaceId(0));
+    let addresses = vec![std::net::SocketAddr::new(address(world, a, 0), ntm_sim::world::NODE_PORT)];
+    world.engine(a, |now, node| {
+        let name = ntm_proto::id::DeviceName::parse("sim0").unwrap();
+        let metered = ntm_node::LocalInterface { id: InterfaceId(0), name, addresses, cost: 200, network: 1 };
+        node.handle_interface(now, metered);
+    });
+    let since = world.now();
+    world.run_for(5 * SECOND);
+    assert_eq!(paths(world, a, b)[0].interface, InterfaceId(1), "{:?}", paths(world, a, b));
+    let there = paths(world, b, a)[0].kind;
+    let expected = address(world, a, 1);
+    assert!(matches!(there, ntm_node::PathKind::Direct(peer) if peer.ip() == expected), "{there:?}");
+    assert!(path_changes(world, a, since) <= 2);
+    world.run_for(5 * SECOND);
     assert_whole(&beat);
 }
 
