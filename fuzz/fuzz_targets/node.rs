@@ -359,10 +359,9 @@ impl World {
         loop {
             let nodes = self.nodes.iter().filter_map(|node| node.engine.poll_timeout()).map(|(when, _)| when);
             let servers = match &self.servers {
-                Servers::Honest(servers) => [
-                    servers.0.poll_timeout().map(|(when, _)| when),
-                    servers.1.poll_timeout().map(|(when, _)| when),
-                ],
+                Servers::Honest(servers) => {
+                    [servers.0.poll_timeout().map(|(when, _)| when), servers.1.poll_timeout().map(|(when, _)| when)]
+                }
                 Servers::Rogue(_) => [None, None],
             };
             let next = nodes.chain(servers.into_iter().flatten()).min();
@@ -737,7 +736,11 @@ impl World {
         tunnel.sequence += 1;
         let request = TunnelRequest {
             path_id: if input.number() % 4 == 0 { PathId([input.number() % 8; 16]) } else { tunnel.path_id },
-            sequence: if input.number() % 4 == 0 { u64::from(input.number()) << input.below(57) } else { tunnel.sequence },
+            sequence: if input.number() % 4 == 0 {
+                u64::from(input.number()) << input.below(57)
+            } else {
+                tunnel.sequence
+            },
             interface: InterfaceId(input.number() % 4),
         };
         let mut payload = Envelope { transaction: TransactionId(0), message: Message::TunnelRequest(request) }.emit();
