@@ -356,6 +356,10 @@ impl DirectorLink {
         endpoint: Endpoint,
         from: SocketAddr,
     ) -> Result<(), HandshakeError> {
+        // Whoever has seen the handshake can answer it with a cookie, and it goes nowhere new for that.
+        if !self.directors.get(self.current).is_some_and(|director| director.addresses.contains(&from)) {
+            return Err(HandshakeError::Unauthentic);
+        }
         let datagram = self.session.handle_cookie_reply(now, reply)?;
         ctx.transmit(endpoint, from, datagram);
         Ok(())
