@@ -320,7 +320,7 @@ fn an_answer_to_an_old_challenge_counts_once() {
                 nonces.push(challenge.nonce);
             }
         }
-        if let Some(&nonce) = nonces.last() {
+        for &nonce in &nonces {
             let response =
                 Frame::PathResponse(PathResponse { nonce, interface: InterfaceId(0), generation: 1, observed: LOCAL });
             for _ in 0..2 {
