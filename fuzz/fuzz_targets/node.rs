@@ -328,7 +328,11 @@ impl World {
         let other = &self.nodes[1 - number];
         let (other_id, sent) = (other.id, self.packets);
         let node = &mut self.nodes[number];
-        let Some(received) = node.engine.handle_datagram(self.now, to, from, &mut datagram) else { return };
+        let Some(interface) = (0u8..2).find(|&interface| at(HONEST[number][usize::from(interface)]) == to) else {
+            return;
+        };
+        let interface = InterfaceId(interface + 1);
+        let Some(received) = node.engine.handle_datagram(self.now, interface, to, from, &mut datagram) else { return };
         let flow = FlowKey::of(&received.packet).expect("the engine gives whole packets");
         let (mine4, mine6) = node.addresses.expect("nobody sends packets to a node without addresses");
         assert!(flow.destination == mine4 || flow.destination == mine6, "a packet for somebody else");

@@ -143,11 +143,9 @@ impl Interfaces {
             .collect()
     }
 
-    pub(crate) fn endpoint(&self, address: SocketAddr) -> Option<Endpoint> {
-        self.entries
-            .iter()
-            .find(|entry| entry.interface.addresses.contains(&address))
-            .map(|entry| Endpoint { interface: entry.interface.id, address })
+    pub(crate) fn endpoint(&self, interface: InterfaceId, address: SocketAddr) -> Option<Endpoint> {
+        let known = self.entry(interface)?.interface.addresses.contains(&address);
+        known.then_some(Endpoint { interface, address })
     }
 
     pub(crate) fn is_empty(&self) -> bool {

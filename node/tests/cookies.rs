@@ -59,8 +59,8 @@ fn a_registration_goes_again_to_the_coordinator_that_wants_a_cookie_and_to_nobod
     let Verdict::Reply(reply) = jar.check(NOW, &mut rng, &registration.datagram, registration.from, true) else {
         panic!("no cookie")
     };
-    node.handle_datagram(NOW, registration.from, at("203.0.113.200:53"), &mut reply.clone());
+    node.handle_datagram(NOW, registration.interface, registration.from, at("203.0.113.200:53"), &mut reply.clone());
     assert_eq!(node.poll_transmit(), None);
-    node.handle_datagram(NOW, registration.from, at(DIRECTOR), &mut reply.clone());
+    node.handle_datagram(NOW, registration.interface, registration.from, at(DIRECTOR), &mut reply.clone());
     assert_eq!(node.poll_transmit().map(|again| again.to), Some(at(DIRECTOR)));
 }

@@ -151,11 +151,12 @@ impl Node {
         }
     }
 
-    /// A datagram arrived at `local`, one of the interfaces' addresses. Gives the virtual packet it
-    /// carried, if it carried one.
+    /// A datagram arrived at `local`, an address of `interface`: two interfaces may have the same one, on
+    /// private networks that are numbered alike. Gives the virtual packet it carried, if it carried one.
     pub fn handle_datagram<'a>(
         &mut self,
         now: Instant,
+        interface: InterfaceId,
         local: SocketAddr,
         from: SocketAddr,
         datagram: &'a mut [u8],
@@ -165,7 +166,7 @@ impl Node {
             self.ctx.stats.drop(DropReason::Unexpected);
             return None;
         }
-        let Some(endpoint) = self.interfaces.endpoint(local) else {
+        let Some(endpoint) = self.interfaces.endpoint(interface, local) else {
             self.ctx.stats.drop(DropReason::UnknownEndpoint);
             return None;
         };

@@ -432,7 +432,7 @@ mod tests {
             path.expire(now);
             for probe in nonces.probe(path, now, busy) {
                 probed += 1;
-                path.sent(now, probe.size);
+                path.sent(probe.size);
                 answers.push((now + rtt, probe.nonce));
             }
         }
@@ -491,7 +491,7 @@ mod tests {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
         assert!(path.is_proven());
-        path.sent(at(20_000), 100);
+        path.sent_data(at(20_000));
         let changes = silence_until(&mut path, &mut nonces, at(40_000));
         assert_eq!([changes[0].1, changes[1].1], [Proof::Suspect, Proof::Failed]);
         // Traffic is waited for for 250 ms, then two probes for 60 ms each.
@@ -504,7 +504,7 @@ mod tests {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
         path.question(at(20_100));
-        let probes = nonces.probe(&mut path, at(20_100), true);
+        let probes = nonces.probe(&mut path, at(20_100), false);
         assert_eq!(probes.len(), 1);
         let expired = path.expire(at(23_200));
         assert_eq!(expired, Expired { changed: false, lost: true });
@@ -517,7 +517,7 @@ mod tests {
     fn what_is_heard_keeps_a_path_from_being_doubted() {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), false);
-        path.sent(at(20_000), 100);
+        path.sent_data(at(20_000));
         let doubted = path.next_timeout();
         path.heard(100);
         assert!(path.next_timeout() > doubted);
@@ -527,14 +527,15 @@ mod tests {
     fn probes_are_rarer_without_traffic_and_their_number_bounded_without_answers() {
         let busy = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), true);
         let idle = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), false);
-        assert!((190..=215).contains(&busy), "{busy}");
+        // With traffic a full-sized probe goes with each: a path may become narrower.
+        assert!((380..=430).contains(&busy), "{busy}");
         assert!((38..=48).contains(&idle), "{idle}");
         let (mut path, mut nonces) = (path(), Nonces(0));
         for millis in 0..100 {
             path.question(at(millis));
             nonces.probe(&mut path, at(millis), true);
         }
-        assert!(nonces.0 <= MAX_CHALLENGES as u64 + 1, "{}", nonces.0);
+        assert!(nonces.0 <= MAX_OUTSTANDING as u64 + 1, "{}", nonces.0);
     }
 
     #[test]
@@ -556,8 +557,14 @@ mod tests {
 
     #[test]
     fn better_paths_rank_lower() {
-        let rank =
-            |trouble, cost, relayed, rtt| Rank { trouble, cost, relayed, promise: 0, rtt: Duration::from_millis(rtt) };
+        let rank = |trouble, cost, relayed, rtt| Rank {
+            trouble,
+            doubted: false,
+            cost,
+            relayed,
+            promise: 0,
+            rtt: Duration::from_millis(rtt),
+        };
         let order = [
             rank(0, 10, false, 50),
             rank(0, 10, false, 80),
@@ -573,7 +580,7 @@ mod tests {
         assert!(rank(0, 90, true, 90).clearly_beats(&rank(1, 1, false, 1)), "sound before cheap");
         assert!(!rank(0, 10, false, 45).clearly_beats(&rank(0, 10, false, 50)), "not for a little");
         assert!(!rank(0, 10, false, 1).clearly_beats(&rank(0, 10, false, 3)), "nor for very little");
-        assert!(rank(0, 10, false, 30).clearly_beats(&rank(0, 10, false, 50)));
+        assert!(rank(0, 10, false, 25).clearly_beats(&rank(0, 10, false, 50)));
         for one in order {
             assert!(!one.clearly_beats(&one));
         }
@@ -585,7 +592,7 @@ mod tests {
         assert!(!path.allowance.permits(1));
         path.heard(100);
         assert!(path.allowance.permits(300) && !path.allowance.permits(301));
-        path.sent(at(0), 300);
+        path.sent(300);
         assert!(!path.allowance.permits(1));
         let probes = nonces.probe(&mut path, at(0), false);
         path.answered(at(20), probes[0].nonce);

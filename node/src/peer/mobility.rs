@@ -154,7 +154,8 @@ impl Peer {
         let interface = self.paths.at(at).local.interface;
         let challenge = PathChallenge { nonce: probe.nonce, interface, generation: interfaces.generation(interface) };
         let mut bytes = Vec::new();
-        challenge.emit(probe.size.saturating_sub(Self::sealed_len(0)), &mut bytes);
+        let excess = if self.is_unbound(at) { super::traffic::BIND_EXCESS } else { 0 };
+        challenge.emit(probe.size.saturating_sub(Self::sealed_len(0) + excess), &mut bytes);
         self.send_frame(now, ctx, Routes::one(at), &bytes);
     }
 

@@ -10,14 +10,17 @@ use ntm_proto::session::fragment;
 use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::Frame;
+use ntm_proto::wire::outer;
 
 use super::paths::Routes;
 use super::{Arrival, MAX_WAITING, Peer};
 use crate::context::Context;
-use crate::path::BASE_DATAGRAM;
+use crate::path::{BASE_DATAGRAM, Remote};
 use crate::policy::{FlowKey, FlowPolicy, FlowPreference};
 use crate::stats::DropReason;
 
+/// What a bind is longer than a relay's header.
+pub(super) const BIND_EXCESS: usize = outer::RELAY_BIND - outer::RELAYED_HEADER;
 /// How long a newly seen source gets copies before it is proven or ignored.
 pub(super) const ECHO: Duration = Duration::from_millis(500);
 
@@ -97,7 +100,7 @@ impl Peer {
 
     fn send_packet_over(&mut self, now: Instant, ctx: &mut Context, routes: Routes, packet: &[u8]) {
         routes.places().iter().for_each(|&at| self.paths.at_mut(at).sent_data(now));
-        let capacity = routes.places().iter().map(|&at| self.paths.at(at).capacity()).min().unwrap_or(BASE_DATAGRAM);
+        let capacity = routes.places().iter().map(|&at| self.capacity_of(at)).min().unwrap_or(BASE_DATAGRAM);
         if Self::sealed_len(packet.len()) <= capacity {
             self.send_frame(now, ctx, routes, packet);
             return;
@@ -110,6 +113,18 @@ impl Peer {
             Frame::Fragment(part).emit(&mut bytes);
             self.send_frame(now, ctx, routes, &bytes);
         }
+    }
+
+    /// What the path carries, in bytes of a datagram with a relay's header: a bind in its place takes more.
+    pub(super) fn capacity_of(&self, at: usize) -> usize {
+        let capacity = self.paths.at(at).capacity();
+        if self.is_unbound(at) { capacity.min(BASE_DATAGRAM) - BIND_EXCESS } else { capacity }
+    }
+
+    /// Whether what goes over the path rides on binds, because the relay has given no index yet.
+    pub(super) fn is_unbound(&self, at: usize) -> bool {
+        let Remote::Relayed(id) = self.paths.at(at).remote else { return false };
+        self.link(id).is_none_or(|link| link.index().is_none())
     }
 
     /// Opens a data datagram and notes that the path it came by is alive.

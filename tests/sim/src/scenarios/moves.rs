@@ -87,6 +87,8 @@ struct Scene {
     director: usize,
     nodes: [usize; 2],
     spots: [Spot; 2],
+    /// Ends that moved while no coordinator could tell the other all their addresses.
+    half_known: [bool; 2],
     transfer: Transfer,
 }
 
@@ -159,7 +161,7 @@ fn set_up(seed: u64, report: &Report) -> Result<Scene, String> {
     let source = |salt| Source { seed: seed ^ salt, length: BYTES, rate: Some(RATE), chunk: CHUNK };
     let transfer = world.transfer(nodes[0], nodes[1], Family::V4, source(1), source(2));
     world.run_for(PAUSE);
-    Ok(Scene { world, relays, director, nodes, spots, transfer })
+    Ok(Scene { world, relays, director, nodes, spots, half_known: [false; 2], transfer })
 }
 
 fn random_spot(dice: &mut Dice) -> Spot {
@@ -186,7 +188,10 @@ fn move_one(scene: &mut Scene, incident: Incident) -> Result<Sample, String> {
     take_away(scene, &[mover]);
     let spot = place_anew(scene, mover);
     let peer = scene.spots[1 - mover];
-    let open = peer.is_open_to_strangers() && shares_family(spot, peer);
+    // A dual-stack peer that moved after the coordinator died is known by the one address it was seen at.
+    let known = !(scene.half_known[1 - mover] && peer == Spot::Dual);
+    scene.half_known[mover] |= incident == Incident::DirectorDead;
+    let open = known && peer.is_open_to_strangers() && shares_family(spot, peer);
     measure(scene, incident, open)
 }
 

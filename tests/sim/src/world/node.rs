@@ -173,8 +173,13 @@ impl SimNode {
     }
 
     pub(crate) fn deliver(&mut self, now: Instant, mut delivery: Delivery) {
-        let Some(received) = self.engine.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload)
-        else {
+        let Some(received) = self.engine.handle_datagram(
+            now,
+            InterfaceId(delivery.iface),
+            delivery.local,
+            delivery.from,
+            &mut delivery.payload,
+        ) else {
             return;
         };
         let Some(flow) = FlowKey::of(&received.packet) else { return };

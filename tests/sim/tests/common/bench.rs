@@ -241,7 +241,7 @@ impl Bench {
     pub(crate) fn deliver_at(&mut self, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         self.bytes.entry(from).or_default().0 += datagram.len();
         let mut datagram = datagram.to_vec();
-        let received = self.node.handle_datagram(self.now, local, from, &mut datagram);
+        let received = self.node.handle_datagram(self.now, InterfaceId(0), local, from, &mut datagram);
         let packet = received.map(|received| received.packet.into_owned());
         self.pump();
         packet
@@ -285,7 +285,7 @@ impl Bench {
             }
             if let Some(mut answer) = self.as_director(&transmit.datagram) {
                 self.bytes.entry(DIRECTOR).or_default().0 += answer.len();
-                self.node.handle_datagram(self.now, LOCAL, DIRECTOR, &mut answer);
+                self.node.handle_datagram(self.now, InterfaceId(0), LOCAL, DIRECTOR, &mut answer);
             }
         }
     }
