@@ -2,9 +2,12 @@
 # on Debian 12 with rustup.
 
 CARGO ?= cargo
+SIM = $(CARGO) run --release --quiet -p ntm-sim --
 # Seeds for the runs that CI makes; the long runs take more.
 MOVE_SEEDS ?= 100
 CHAOS_SEEDS ?= 60
+LONG_MOVE_SEEDS ?= 1000
+LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
 .PHONY: help build demo test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
@@ -20,7 +23,7 @@ build: tools ## everything, optimised
 	$(CARGO) build --release --workspace
 
 demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario demo --seeds 1
+	$(SIM) --scenario demo --seeds 1
 
 test: tools ## everything that CI runs
 	@./packaging/run-tests
@@ -50,20 +53,24 @@ purity: ## proto and node reach no socket, clock, environment or thread
 sim: sim-matrix sim-setup sim-moves sim-chaos ## the scenarios of the simulated internet, at CI's size
 
 sim-matrix: ## every pair of network kinds: direct or relayed, and how soon
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario matrix --seeds 1
+	$(SIM) --scenario matrix --seeds 1
 
 sim-setup: ## paper 003, table 2, rerun on its round-trip times
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario setup --seeds 1
+	$(SIM) --scenario setup --seeds 1
 
 sim-moves: ## transfers while nodes move
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario moves --seeds $(MOVE_SEEDS)
+	$(SIM) --scenario moves --seeds $(MOVE_SEEDS)
 
 sim-chaos: ## everything random, ten virtual minutes a seed
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario chaos --seeds $(CHAOS_SEEDS)
+	$(SIM) --scenario chaos --seeds $(CHAOS_SEEDS)
 
-sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario moves --seeds 1000
-	$(CARGO) run --release --quiet -p ntm-sim -- --scenario chaos --seeds 5000
+# Both scenarios run to their ends whatever fails, so that the result shows all of it.
+sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results/sim-long.txt
+	@RECORDED_COMMAND='make sim-long LONG_MOVE_SEEDS=$(LONG_MOVE_SEEDS) LONG_CHAOS_SEEDS=$(LONG_CHAOS_SEEDS)' \
+		./packaging/record-result sim-long sh -c 'status=0; \
+		$(SIM) --scenario moves --seeds $(LONG_MOVE_SEEDS) --keep-going || status=1; \
+		$(SIM) --scenario chaos --seeds $(LONG_CHAOS_SEEDS) --keep-going || status=1; \
+		exit $$status'
 
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale

@@ -94,11 +94,7 @@ struct Update {
 /// What the coordinator said that others than the link must act on.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Registered {
-        response: RegistrationResponse,
-        /// The coordinator did not know this node before, or this node thought so.
-        anew: bool,
-    },
+    Registered(RegistrationResponse),
     Signal(Envelope),
     /// It will not have this node.
     Refused(ErrorCode),
@@ -372,7 +368,7 @@ impl DirectorLink {
                 keeper.next_at = if Some(keeper.endpoint) == self.home { now + self.keep_alive } else { now };
             }
         }
-        Heard::Registered { response, anew: first }
+        Heard::Registered(response)
     }
 
     /// The coordinator will not have this node.

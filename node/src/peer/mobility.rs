@@ -127,6 +127,12 @@ impl Peer {
             let expired = self.paths.at_mut(at).expire(now);
             changed |= expired.changed;
             lost |= expired.lost;
+            if expired.lost && self.paths.is_active(at) {
+                // Whatever broke may have broken other paths too: by the time this one is given up, it
+                // should be known which of them still work.
+                self.paths.hedge(now + super::traffic::ECHO);
+                self.paths.iter_mut().filter(|path| path.is_proven()).for_each(|path| path.question(now));
+            }
             let busy = busy && self.paths.is_active(at);
             let probes = self.paths.at_mut(at).probe(now, busy, || ctx.rng.u64());
             if notice && !probes.is_empty() {

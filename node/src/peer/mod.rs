@@ -275,7 +275,7 @@ impl Peer {
                 ctx.transmit(leg.local, leg.server, wrapped);
             }
         }
-        self.paths.at_mut(at).sent(now, datagram.len());
+        self.paths.at_mut(at).sent(datagram.len());
     }
 
     fn send_over_all(&mut self, now: Instant, ctx: &mut Context, routes: Routes, datagram: &[u8]) {
@@ -308,6 +308,11 @@ impl Peer {
 
     pub(crate) fn is_dormant(&self, now: Instant) -> bool {
         now.since(self.last_traffic) >= DORMANT_AFTER && self.waiting.is_empty()
+    }
+
+    /// Traffic waits and no path can take it.
+    pub(crate) fn is_stranded(&self, now: Instant) -> bool {
+        !self.is_dormant(now) && !self.paths.any_usable()
     }
 
     fn is_busy(&self, now: Instant) -> bool {

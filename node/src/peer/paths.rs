@@ -21,7 +21,8 @@ type Key = (Endpoint, Remote);
 pub(crate) struct Paths {
     list: Vec<Path>,
     active: Option<Key>,
-    /// Until then a newly seen path gets copies beside the active one: the peer seems to have moved.
+    /// Until then another path gets copies beside the active one: the peer seems to have moved there, or
+    /// the active one seems to be breaking.
     echo_until: Option<(Instant, Key)>,
     /// The peer's interfaces as its last notice had them.
     live: Vec<LiveInterface>,
@@ -118,6 +119,11 @@ impl Paths {
         self.active.and_then(|(local, remote)| self.find(local, remote))
     }
 
+    /// No path is the one to trust: the next datagrams go over the most promising few.
+    pub(crate) fn forget_active(&mut self) {
+        self.active = None;
+    }
+
     pub(crate) fn is_active(&self, at: usize) -> bool {
         self.active() == Some(at)
     }
@@ -153,6 +159,18 @@ impl Paths {
         self.echo_until = Some((until, (path.local, path.remote)));
     }
 
+    /// The active path left a question unanswered: until it is known what that means, the next best one
+    /// carries copies.
+    pub(crate) fn hedge(&mut self, until: Instant) {
+        let active = self.active();
+        let best = (0..self.list.len())
+            .filter(|&at| Some(at) != active && self.list[at].is_proven())
+            .min_by_key(|&at| self.list[at].rank());
+        if let Some(at) = best {
+            self.echo(at, until);
+        }
+    }
+
     /// The paths a datagram takes now: the active one, or the most promising few where none is known
     /// to work; the receiver's replay window makes one of the copies.
     pub(crate) fn routes(&self, now: Instant) -> Routes {
@@ -163,7 +181,7 @@ impl Paths {
                 && now < until
                 && let Some(at) = self.find(local, remote)
                 && at != active
-                && !self.list[at].is_proven()
+                && !self.list[at].rank().is_hopeless()
             {
                 routes.push(at);
             }

@@ -96,6 +96,7 @@ impl Peer {
     }
 
     fn send_packet_over(&mut self, now: Instant, ctx: &mut Context, routes: Routes, packet: &[u8]) {
+        routes.places().iter().for_each(|&at| self.paths.at_mut(at).sent_data(now));
         let capacity = routes.places().iter().map(|&at| self.paths.at(at).capacity()).min().unwrap_or(BASE_DATAGRAM);
         if Self::sealed_len(packet.len()) <= capacity {
             self.send_frame(now, ctx, routes, packet);
@@ -184,17 +185,10 @@ impl Peer {
         }
     }
 
-    /// No path to the peer is usable.
-    pub(crate) fn is_stranded(&self) -> bool {
-        self.stranded_since.is_some()
-    }
-
     /// Traffic after a long silence: NAT mappings may be gone, so every path is asked again.
     fn wake(&mut self, now: Instant) {
-        self.paths.iter_mut().for_each(|path| {
-            path.restart(now);
-            path.question(now);
-        });
+        self.paths.iter_mut().for_each(|path| path.distrust(now));
+        self.paths.forget_active();
         for link in &mut self.links {
             link.forget_index(now);
         }

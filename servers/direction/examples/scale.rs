@@ -32,14 +32,14 @@ use ntm_proto::wire::message::{
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Nodes that are picked, at most.
 const SAMPLE: usize = 20_000;
-/// Operations in a batch.
-const BATCH: usize = 500;
+/// Operations in a batch: so few that another process seldom comes between.
+const BATCH: usize = 50;
 /// Batches of each kind.
-const BATCHES: usize = 120;
+const BATCHES: usize = 800;
 /// Longer than everything before the leases are to end.
 const LEASE: Duration = Duration::from_secs(900);
 /// Between two batches: no node exceeds the rate it may move at.
-const STEP: Duration = Duration::from_millis(210);
+const STEP: Duration = Duration::from_millis(20);
 
 fn main() {
     if let Some(size) = std::env::args().nth(1).and_then(|text| text.parse().ok()) {

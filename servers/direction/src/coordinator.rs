@@ -222,6 +222,14 @@ impl Coordinator {
         self.config.wall = wall;
     }
 
+    /// The operator changed the configuration. The domain, this server's key and the virtual address ranges stay
+    /// as they were.
+    pub fn handle_config(&mut self, config: Config) {
+        let Config { domain, noise, prefix6, pool4, .. } = self.config.clone();
+        self.config = Config { domain, noise, prefix6, pool4, ..config };
+        self.reported.retain(|relay, _| self.config.relays.contains_key(relay));
+    }
+
     /// A node that was stored before a restart: it gets the same virtual addresses when it registers, and
     /// nobody else gets them meanwhile. False where they are taken or no row is free.
     pub fn restore(&mut self, now: Instant, stored: &Stored) -> bool {

@@ -45,13 +45,14 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct Links {
     rows: Slab<Row>,
-    /// Of each row ever used.
+    /// Of each row ever used: what its next use gets.
     generations: Vec<u16>,
 }
 
 #[derive(Debug)]
 struct Row {
     owner: Owner,
+    generation: u16,
     /// `None` while a handshake is in flight, and for peers always.
     keys: Option<Keys>,
 }
@@ -88,11 +89,13 @@ impl Links {
 
     /// A new index for `owner`; `None` where all are taken.
     pub(crate) fn reserve(&mut self, owner: Owner) -> Option<SessionIndex> {
-        let row = self.rows.insert(Row { owner, keys: None }).ok()?;
+        let row = self.rows.insert(Row { owner, generation: 0, keys: None }).ok()?;
         if row as usize >= self.generations.len() {
             self.generations.resize(row as usize + 1, 0);
         }
-        Some(self.index(row))
+        let generation = self.generations[row as usize];
+        self.rows.get_mut(row)?.generation = generation;
+        Some(SessionIndex(u32::from(generation) << ROW_BITS | row))
     }
 
     pub(crate) fn establish(&mut self, now: Instant, row: u32, established: &Established) {
@@ -189,13 +192,29 @@ impl Links {
         index.0 & ((1 << ROW_BITS) - 1)
     }
 
-    fn index(&self, row: u32) -> SessionIndex {
-        SessionIndex(u32::from(self.generations[row as usize]) << ROW_BITS | row)
-    }
-
     fn row(&self, index: SessionIndex) -> Option<u32> {
         let row = Self::row_of(index);
-        let generation = *self.generations.get(row as usize)?;
+        let generation = self.rows.get(row)?.generation;
         (u32::from(generation) == index.0 >> ROW_BITS).then_some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_not_valid_for_the_next_user_of_its_row() {
+        let mut links = Links::new();
+        let first = links.reserve(Owner::Node(1)).unwrap();
+        assert_eq!(links.owner(first), Some(Owner::Node(1)));
+        links.remove_index(first);
+        links.remove_index(first);
+        assert_eq!(links.owner(first), None);
+        let second = links.reserve(Owner::Peer(2)).unwrap();
+        assert_eq!(Links::row_of(second), Links::row_of(first));
+        assert_eq!((links.owner(first), links.owner(second)), (None, Some(Owner::Peer(2))));
+        links.remove_index(first);
+        assert_eq!(links.len(), 1);
     }
 }

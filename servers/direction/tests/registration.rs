@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use ntm_direction::testing::{Domain, Net, Received};
 use ntm_direction::{Event, Gone};
+use ntm_proto::crypto::Secret;
 use ntm_proto::wire::message::{Envelope, ErrorCode, KeepAliveAck, Message, Target};
 
 fn domain() -> (Domain, Net) {
@@ -197,4 +198,25 @@ fn a_revoked_node_is_told_and_cannot_return() {
     let datagram = net.host(stranger).node.register(1);
     net.send(stranger, datagram);
     assert!(matches!(&net.take(stranger)[..], [Received::Refused(error)] if error.code == ErrorCode::Revoked));
+}
+
+#[test]
+fn a_ticket_outlives_the_change_of_the_service_key_for_as_long_as_the_operator_keeps_the_old_one() {
+    let (old, mut net) = domain();
+    let node = net.add_node(&old, 1, "a", "198.51.100.1:5000");
+    let mut new = old.clone();
+    new.service_key = Secret::new([0x99; 32]);
+    let newcomer = net.add_node(&new, 2, "b", "198.51.100.2:5000");
+    let mut config = old.config();
+    config.service_keys = vec![new.service_key.clone(), old.service_key.clone()];
+    net.dc(&old).handle_config(config.clone());
+    net.register(node);
+    net.register(newcomer);
+    config.service_keys.pop();
+    net.dc(&old).handle_config(config);
+    let datagram = net.host(node).node.register(1);
+    net.take(node);
+    net.send(node, datagram);
+    assert!(matches!(&net.take(node)[..], [Received::Refused(error)] if error.code == ErrorCode::TicketExpired));
+    assert_eq!(net.dc(&old).gauges().online, 2, "and stays registered until its lease ends");
 }

@@ -71,7 +71,6 @@ fn on_an_ethernet_path_full_size_packets_travel_whole() {
 }
 
 #[test]
-#[ignore = "a path's capacity only ever grows"]
 fn a_path_that_narrows_under_a_transfer_is_noticed() {
     let (mut scene, a, b) = Scene::connected(3, Spot::V4Global, Spot::V4Global);
     let world = &mut scene.world;

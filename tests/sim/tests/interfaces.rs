@@ -76,7 +76,7 @@ impl FlowPolicy for ByPort {
 /// Datagrams of a beat that left one interface of `node` since `since`; probes and the like are fewer.
 fn left(world: &World, wire: &Wire, node: usize, iface: u8, other: usize, since: Instant) -> usize {
     let from = address(world, node, iface);
-    (0..2).map(|remote| wire.one_way(from, address(world, other, remote), since).0).sum()
+    (0..2).map(|remote| wire.sent_from(from, address(world, other, remote), since).0).sum()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn flows_take_the_interface_their_policy_names_and_another_when_that_goes() {
     let since = world.now();
     world.run_for(5 * SECOND);
     let (by_0, by_1) = (left(world, &wire, a, 0, b, since), left(world, &wire, a, 1, b, since));
-    assert!(by_1 >= 245 && by_0 < 40, "the odd flow: {by_0} by interface 0, {by_1} by interface 1");
+    assert!(by_1 >= 245 && by_0 < 60, "the odd flow: {by_0} by interface 0, {by_1} by interface 1");
     let even = world.beat(a, b, Family::V4, 20 * MS, until);
     let since = world.now();
     world.run_for(5 * SECOND);
@@ -160,7 +160,6 @@ fn traffic_leaves_an_interface_that_becomes_dearer_at_both_ends_and_loses_nothin
 }
 
 #[test]
-#[ignore = "takes up to 1.15 s"]
 fn an_interface_that_dies_without_notice_costs_less_than_a_second() {
     for seed in 4..9 {
         let (mut scene, [a, b], _) = set_up(seed, [[1, 10], [1, 10]]);
@@ -179,7 +178,6 @@ fn an_interface_that_dies_without_notice_costs_less_than_a_second() {
 }
 
 #[test]
-#[ignore = "takes up to 1.15 s"]
 fn a_peer_whose_interface_dies_without_notice_is_followed() {
     let (mut scene, [a, b], _) = set_up(9, [[1, 10], [1, 10]]);
     let world = &mut scene.world;
@@ -220,7 +218,6 @@ fn two_paths_that_are_nearly_alike_do_not_take_turns() {
 }
 
 #[test]
-#[ignore = "answers later than the probe timeout are not taken, so a path that slowed down counts as lossy for ever"]
 fn a_much_faster_path_is_taken_when_it_appears() {
     let (mut scene, [a, b], places) = set_up(15, [[10, 10], [10, 10]]);
     let world = &mut scene.world;

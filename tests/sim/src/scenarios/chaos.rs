@@ -21,7 +21,7 @@ const CALM: Duration = Duration::from_secs(30);
 /// Then streams must move for this long: TCP's own timer may have backed off to a minute.
 const PROOF: Duration = Duration::from_secs(90);
 const MAX_NODES: u64 = 4;
-const RATE: u64 = 4_000;
+const RATE: u64 = 1_500;
 const CHUNK: usize = 500;
 /// What a virtual packet of a stream is told by; it must never be seen outside.
 const ATTACKER_PORT: u16 = 666;

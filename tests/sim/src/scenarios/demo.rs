@@ -58,7 +58,7 @@ impl Scenario for Demo {
         for (at, name, spot) in [
             (12, "a carrier's network, NAT behind NAT", Spot::DoubleNat),
             (24, "a network with IPv6 only; the desk has IPv4 only", Spot::V6Only),
-            (36, "a global IPv4 address", Spot::V4Global),
+            (36, "a network with a global IPv4 address", Spot::V4Global),
         ] {
             demo.pass(report, Instant::ZERO + Duration::from_secs(at));
             demo.move_to(report, name, spot)?;
@@ -222,14 +222,16 @@ impl Demonstration {
             let resumed = format!("{resumed_after_ms:.1} ms");
             report.note(format_args!("{path:>12} {rtt:>10} {resumed:>12} {voice_packets_lost:>12}  {to}"));
         }
+        report.note(
+            "resumed: from the new address to the first voice packet of the later direction; one is sent every 20 ms",
+        );
         report.note("");
         let sent = self.call.sent_here() + self.call.sent_there();
         report
             .metrics()
             .total("bytes received and checked", "", 2.0 * BYTES as f64)
             .total("bytes lost, doubled or out of place", "", 0.0)
-            .total("voice packets lost, of those", "", self.lost() as f64)
-            .total("voice packets sent", "", sent as f64)
+            .share("voice packets lost", self.lost() as usize, sent as usize)
             .total("longest silence of the call", "ms", millis(self.longest_gap))
             .total("of which without any network", "ms", millis(AWAY));
         report.details(&self.moves);

@@ -11,7 +11,7 @@
 //! The first byte has arrived when the responder gets something that the initiator sent after it had heard from
 //! the directed responder: data goes only under keys to which both ends have contributed. That counts
 //! whichever end speaks first, and the ways there and back may differ: the responder's hello may come straight
-//! through while the answer takes the relay. They live in the same [`Network`](crate::net::Network) as real
+//! through while the answer takes the relay. They live in the same [`Network`] as real
 //! nodes, so what a NAT lets through, and when, is not modelled a second time.
 
 use std::collections::BTreeSet;

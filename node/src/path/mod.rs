@@ -12,6 +12,8 @@
 //! proves a path. Whoever runs a path calls [`Path::expire`] and [`Path::probe`] when
 //! [`Path::next_timeout`] has come.
 
+mod probing;
+
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -24,14 +26,15 @@ use crate::event::{PathKind, PathView};
 use crate::interface::Endpoint;
 use crate::keys::LinkId;
 
+pub(crate) use probing::Probe;
+use probing::{FIRST_PATIENCE, MAX_OUTSTANDING, Probing};
+
 /// What every IPv6 path carries: 1,280 less the IPv6 and UDP headers.
 pub(crate) const BASE_DATAGRAM: usize = 1_232;
 /// What a virtual packet of full size needs without being split, relay header included.
 pub(crate) const FULL_DATAGRAM: usize =
     crate::VIRTUAL_MTU + ntm_proto::wire::outer::DATA_OVERHEAD + ntm_proto::wire::outer::RELAYED_HEADER;
 
-/// Challenges on their way at once (as QUIC bounds them).
-const MAX_CHALLENGES: usize = 4;
 /// When an unproven path is probed, after the first probe: both ends must be sending while NATs open.
 const PUNCH_SCHEDULE: [Duration; 6] = [
     Duration::from_millis(60),
@@ -47,20 +50,14 @@ const RETRY_FAILED: Duration = Duration::from_secs(60);
 const HEARTBEAT_IDLE: Duration = Duration::from_secs(15);
 /// While traffic flows, so that the round-trip time stays fresh (tailscale's heartbeat).
 const HEARTBEAT_BUSY: Duration = Duration::from_secs(3);
-/// How long traffic may flow without an answer before the path is questioned, at least.
-const MIN_PATIENCE: Duration = Duration::from_millis(250);
-/// How long a challenge is waited for where no round-trip time is known.
-const FIRST_PATIENCE: Duration = Duration::from_millis(1_000);
-const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(60);
-const MAX_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Unanswered probes in a row that make a proven path suspect.
 const SUSPECT_AFTER: u8 = 2;
 /// Unanswered probes in a row that make a suspect path fail.
 const FAILED_AFTER: u8 = 6;
 /// Parts in 1,000 of lost probes above which a path is only a last resort.
 const LOSSY: u16 = 300;
-/// The weight of one probe in the loss estimate, as a shift.
-const LOSS_SHIFT: u16 = 3;
+/// A path that is no better in kind must be faster by a third and this much to be changed to.
+const CLEARLY_FASTER: Duration = Duration::from_millis(4);
 
 /// Which way a path goes to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,23 +72,6 @@ pub(crate) enum Proof {
     Proven,
     Suspect,
     Failed,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Challenge {
-    nonce: u64,
-    sent: Instant,
-    size: usize,
-    /// A probe for the path's capacity says nothing of the path when it is lost.
-    for_capacity: bool,
-}
-
-/// A probe to send now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Probe {
-    pub(crate) nonce: u64,
-    /// Bytes of the whole datagram.
-    pub(crate) size: usize,
 }
 
 /// What a response taught.
@@ -114,6 +94,8 @@ pub(crate) struct Expired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     trouble: u8,
+    /// The last probe went unanswered: no reason to leave the path, a reason not to come to it.
+    doubted: bool,
     cost: u16,
     relayed: bool,
     promise: u8,
@@ -136,7 +118,7 @@ impl Rank {
         match class(self).cmp(&class(other)) {
             core::cmp::Ordering::Less => true,
             core::cmp::Ordering::Greater => false,
-            core::cmp::Ordering::Equal => self.rtt + Duration::from_millis(2) < other.rtt * 4 / 5,
+            core::cmp::Ordering::Equal => self.rtt + CLEARLY_FASTER < other.rtt * 2 / 3,
         }
     }
 }
@@ -156,15 +138,10 @@ pub(crate) struct Path {
     /// A direction named the address, or it proved itself at some time: worth trying from elsewhere.
     vouched: bool,
     proof: Proof,
-    challenges: Vec<Challenge>,
+    probing: Probing,
     lost_in_row: u8,
     attempts: u8,
     next_probe: Instant,
-    capacity_attempts: u8,
-    capacity: usize,
-    rtt: Option<Duration>,
-    variance: Duration,
-    loss: u16,
     /// The first datagram sent since the path was last heard on.
     unanswered_since: Option<Instant>,
 }
@@ -187,15 +164,10 @@ impl Path {
             allowance,
             vouched: false,
             proof: Proof::Unproven,
-            challenges: Vec::new(),
+            probing: Probing::new(),
             lost_in_row: 0,
             attempts: 0,
             next_probe: now,
-            capacity_attempts: 0,
-            capacity: BASE_DATAGRAM,
-            rtt: None,
-            variance: Duration::ZERO,
-            loss: 0,
             unanswered_since: None,
         }
     }
@@ -225,20 +197,27 @@ impl Path {
 
     /// Bytes of the largest datagram known to get through.
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+        self.probing.capacity()
     }
 
     pub(crate) fn rank(&self) -> Rank {
         let trouble = match self.proof {
             Proof::Proven if self.local_ending || self.remote_ending => 2,
-            Proof::Proven if self.loss >= LOSSY => 1,
+            Proof::Proven if self.probing.loss() >= LOSSY => 1,
             Proof::Proven => 0,
             Proof::Suspect => 3,
             Proof::Unproven => 4,
             Proof::Failed => 5,
         };
         let promise = if trouble >= 3 { self.promise } else { 0 };
-        Rank { trouble, cost: self.cost, relayed: !self.is_direct(), promise, rtt: self.rtt.unwrap_or(FIRST_PATIENCE) }
+        Rank {
+            trouble,
+            doubted: self.lost_in_row > 0,
+            cost: self.cost,
+            relayed: !self.is_direct(),
+            promise,
+            rtt: self.probing.rtt().unwrap_or(FIRST_PATIENCE),
+        }
     }
 
     pub(crate) fn view(&self) -> PathView {
@@ -250,8 +229,8 @@ impl Path {
                 Remote::Relayed(link) => PathKind::Relayed(link.relay),
             },
             proven: self.is_proven(),
-            rtt: self.rtt,
-            loss: self.loss,
+            rtt: self.probing.rtt(),
+            loss: self.probing.loss(),
             cost: self.cost,
         }
     }
@@ -265,15 +244,19 @@ impl Path {
         }
     }
 
-    pub(crate) fn sent(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.allowance.sent(bytes);
+    }
+
+    /// Data went out, which somebody will answer sooner or later.
+    pub(crate) fn sent_data(&mut self, now: Instant) {
         self.unanswered_since.get_or_insert(now);
     }
 
     /// The peer answered a handshake over this path: as good as a response to a challenge.
     pub(crate) fn handshake_answered(&mut self, now: Instant, sent: Option<Instant>) {
         if let Some(sent) = sent {
-            self.sample(now.since(sent));
+            self.probing.sample(now.since(sent));
         }
         self.prove(now);
     }
@@ -293,12 +276,8 @@ impl Path {
     /// The path has another far end than before: all that was learned of it is forgotten.
     pub(crate) fn renew(&mut self, now: Instant) {
         self.proof = Proof::Unproven;
-        self.challenges.clear();
-        self.rtt = None;
-        self.loss = 0;
+        self.probing = Probing::new();
         self.lost_in_row = 0;
-        self.capacity = BASE_DATAGRAM;
-        self.capacity_attempts = 0;
         self.unanswered_since = None;
         self.restart(now);
     }
@@ -308,40 +287,35 @@ impl Path {
         self.next_probe = self.next_probe.min(now);
     }
 
+    /// After a long silence a path that was proven is no better than a hope.
+    pub(crate) fn distrust(&mut self, now: Instant) {
+        if self.proof == Proof::Proven {
+            self.proof = Proof::Suspect;
+            self.lost_in_row = 0;
+        }
+        self.restart(now);
+    }
+
     /// Takes the peer's response to a challenge; `None` where this path asked nothing of the kind.
     pub(crate) fn answered(&mut self, now: Instant, nonce: u64) -> Option<Answered> {
-        let at = self.challenges.iter().position(|challenge| challenge.nonce == nonce)?;
-        let challenge = self.challenges.swap_remove(at);
-        self.sample(now.since(challenge.sent));
-        self.loss -= self.loss >> LOSS_SHIFT;
-        self.capacity = self.capacity.max(challenge.size.min(FULL_DATAGRAM));
+        if !self.probing.answered(now, nonce) {
+            return None;
+        }
         let newly_proven = self.proof != Proof::Proven;
         self.prove(now);
         Some(Answered { newly_proven })
     }
 
-    /// Drops challenges nobody will answer any more, with what follows from that.
+    /// Gives up challenges that were waited for long enough, with what follows from that.
     pub(crate) fn expire(&mut self, now: Instant) -> Expired {
-        let timeout = self.probe_timeout();
         let before = self.proof;
-        let mut lost = 0_u8;
-        self.challenges.retain(|challenge| {
-            let keep = now < challenge.sent + timeout;
-            if !keep && !challenge.for_capacity {
-                lost += 1;
-            }
-            keep
-        });
-        for _ in 0..lost {
-            self.loss += (1_000 - self.loss) >> LOSS_SHIFT;
-            self.lost_in_row = self.lost_in_row.saturating_add(1);
-        }
+        let lost = self.probing.expire(now);
+        self.lost_in_row = self.lost_in_row.saturating_add(lost);
+        let tried = usize::from(self.attempts) > PUNCH_SCHEDULE.len() && self.probing.outstanding() == 0;
         self.proof = match self.proof {
             Proof::Proven if self.lost_in_row >= SUSPECT_AFTER => Proof::Suspect,
             Proof::Suspect if self.lost_in_row >= FAILED_AFTER => Proof::Failed,
-            Proof::Unproven if usize::from(self.attempts) > PUNCH_SCHEDULE.len() && self.challenges.is_empty() => {
-                Proof::Failed
-            }
+            Proof::Unproven if tried => Proof::Failed,
             proof => proof,
         };
         if self.proof == Proof::Failed && before != Proof::Failed {
@@ -353,11 +327,11 @@ impl Path {
         Expired { changed: self.proof != before, lost: lost > 0 }
     }
 
-    /// The probe that is due, if one is. `busy` is whether this path carries traffic now.
+    /// The probes that are due, if any are. `busy` is whether this path carries traffic now.
     pub(crate) fn probe(&mut self, now: Instant, busy: bool, mut nonce: impl FnMut() -> u64) -> Vec<Probe> {
         let mut probes = Vec::new();
-        let due = now >= self.next_probe || self.doubt_at().is_some_and(|at| now >= at);
-        if !due || self.challenges.len() >= MAX_CHALLENGES {
+        let in_doubt = self.doubt_at().is_some_and(|at| now >= at);
+        if !(in_doubt || now >= self.next_probe) || self.probing.outstanding() >= MAX_OUTSTANDING {
             return probes;
         }
         if self.proof == Proof::Failed {
@@ -366,38 +340,31 @@ impl Path {
         let first = self.attempts == 0 && self.proof == Proof::Unproven;
         self.attempts = self.attempts.saturating_add(1);
         let pause = match self.proof {
-            Proof::Proven if self.lost_in_row > 0 => self.probe_timeout(),
+            // The second question goes out before the first is given up: two losses are needed.
+            Proof::Proven | Proof::Suspect if in_doubt || self.lost_in_row > 0 => self.probing.timeout() / 2,
             Proof::Proven if busy => HEARTBEAT_BUSY,
             Proof::Proven => HEARTBEAT_IDLE,
-            Proof::Suspect => self.probe_timeout(),
+            Proof::Suspect => self.probing.timeout(),
             Proof::Unproven | Proof::Failed => {
                 let step = usize::from(self.attempts - 1).min(PUNCH_SCHEDULE.len() - 1);
                 PUNCH_SCHEDULE[step]
             }
         };
         self.next_probe = now + pause;
-        probes.push(self.challenge(now, nonce(), 0, false));
-        let wants_capacity = self.capacity < FULL_DATAGRAM && self.capacity_attempts < 5;
-        if (first || self.proof == Proof::Proven) && wants_capacity {
+        probes.push(self.probing.challenge(now, nonce()));
+        if first || (self.proof == Proof::Proven && !in_doubt) {
             // Full-sized at once: where it arrives it is worth a round trip of unsplit packets, and it
             // lets the other end answer with data before it has proof of this address.
-            self.capacity_attempts += 1;
-            probes.push(self.challenge(now, nonce(), FULL_DATAGRAM, true));
+            probes.extend(self.probing.wide_challenge(now, busy, nonce));
         }
         probes
     }
 
     /// When [`Path::expire`] or [`Path::probe`] has something to do.
     pub(crate) fn next_timeout(&self) -> Instant {
-        let timeout = self.probe_timeout();
-        let expiry = self.challenges.iter().map(|challenge| challenge.sent + timeout).min();
-        let probe = if self.challenges.len() >= MAX_CHALLENGES { Instant::FAR_FUTURE } else { self.next_probe };
-        [expiry, self.doubt_at()].into_iter().flatten().fold(probe, Instant::min)
-    }
-
-    fn challenge(&mut self, now: Instant, nonce: u64, size: usize, for_capacity: bool) -> Probe {
-        self.challenges.push(Challenge { nonce, sent: now, size, for_capacity });
-        Probe { nonce, size }
+        let full = self.probing.outstanding() >= MAX_OUTSTANDING;
+        let probe = if full { Instant::FAR_FUTURE } else { self.next_probe };
+        [self.probing.next_expiry(), self.doubt_at()].into_iter().flatten().fold(probe, Instant::min)
     }
 
     fn prove(&mut self, now: Instant) {
@@ -409,44 +376,18 @@ impl Path {
             self.proof = Proof::Proven;
             self.attempts = 0;
             // A path proven by its small probe learns its capacity at once.
-            let soon = if self.capacity < FULL_DATAGRAM { now } else { now + HEARTBEAT_BUSY };
+            let narrow = self.probing.capacity() < FULL_DATAGRAM;
+            let soon = if narrow { now } else { now + HEARTBEAT_BUSY };
             self.next_probe = soon;
-        }
-    }
-
-    fn sample(&mut self, rtt: Duration) {
-        match self.rtt {
-            None => {
-                self.rtt = Some(rtt);
-                self.variance = rtt / 2;
-            }
-            Some(old) => {
-                let error = rtt.abs_diff(old);
-                self.variance = (self.variance * 3 + error) / 4;
-                self.rtt = Some((old * 7 + rtt) / 8);
-            }
-        }
-    }
-
-    fn probe_timeout(&self) -> Duration {
-        match self.rtt {
-            Some(rtt) => {
-                (rtt + self.variance * 4 + Duration::from_millis(10)).clamp(MIN_PROBE_TIMEOUT, MAX_PROBE_TIMEOUT)
-            }
-            None => FIRST_PATIENCE,
         }
     }
 
     /// When traffic has gone without any answer for long enough that the path must be asked.
     fn doubt_at(&self) -> Option<Instant> {
-        match (self.proof, self.challenges.is_empty(), self.unanswered_since) {
-            (Proof::Proven, true, Some(since)) => Some(since + self.patience()),
+        match (self.proof, self.probing.outstanding(), self.unanswered_since) {
+            (Proof::Proven, 0, Some(since)) => Some(since + self.probing.patience()),
             _ => None,
         }
-    }
-
-    fn patience(&self) -> Duration {
-        self.rtt.map_or(FIRST_PATIENCE, |rtt| (rtt * 2).max(MIN_PATIENCE))
     }
 }
 
@@ -473,7 +414,8 @@ mod tests {
         }
     }
 
-    /// A path whose probes are answered after `rtt` until `until`; gives how often it was probed.
+    /// A path whose probes are answered after `rtt` until `until`; gives how often it was probed, full-sized probes
+    /// aside.
     fn answer_until(path: &mut Path, nonces: &mut Nonces, until: Instant, rtt: Duration, busy: bool) -> usize {
         let mut probed = 0;
         let mut answers: Vec<(Instant, u64)> = Vec::new();
@@ -490,8 +432,8 @@ mod tests {
             }
             path.expire(now);
             for probe in nonces.probe(path, now, busy) {
-                probed += 1;
-                path.sent(now, probe.size);
+                probed += usize::from(probe.size == 0);
+                path.sent(probe.size);
                 answers.push((now + rtt, probe.nonce));
             }
         }
@@ -550,7 +492,7 @@ mod tests {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
         assert!(path.is_proven());
-        path.sent(at(20_000), 100);
+        path.sent_data(at(20_000));
         let changes = silence_until(&mut path, &mut nonces, at(40_000));
         assert_eq!([changes[0].1, changes[1].1], [Proof::Suspect, Proof::Failed]);
         // Traffic is waited for for 250 ms, then two probes for 60 ms each.
@@ -563,7 +505,7 @@ mod tests {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
         path.question(at(20_100));
-        let probes = nonces.probe(&mut path, at(20_100), true);
+        let probes = nonces.probe(&mut path, at(20_100), false);
         assert_eq!(probes.len(), 1);
         let expired = path.expire(at(23_200));
         assert_eq!(expired, Expired { changed: false, lost: true });
@@ -576,7 +518,7 @@ mod tests {
     fn what_is_heard_keeps_a_path_from_being_doubted() {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), false);
-        path.sent(at(20_000), 100);
+        path.sent_data(at(20_000));
         let doubted = path.next_timeout();
         path.heard(100);
         assert!(path.next_timeout() > doubted);
@@ -593,7 +535,7 @@ mod tests {
             path.question(at(millis));
             nonces.probe(&mut path, at(millis), true);
         }
-        assert!(nonces.0 <= MAX_CHALLENGES as u64 + 1, "{}", nonces.0);
+        assert!(nonces.0 <= MAX_OUTSTANDING as u64 + 1, "{}", nonces.0);
     }
 
     #[test]
@@ -614,9 +556,52 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_ceases_to_carry_large_datagrams_is_found_out_by_its_full_sized_probes() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        assert_eq!(path.capacity(), FULL_DATAGRAM);
+        let mut now = path.next_timeout();
+        while now < at(35_000) {
+            path.expire(now);
+            for probe in nonces.probe(&mut path, now, true) {
+                if probe.size == 0 {
+                    path.answered(now, probe.nonce);
+                }
+            }
+            now = path.next_timeout();
+        }
+        assert!(path.is_proven());
+        assert_eq!(path.capacity(), BASE_DATAGRAM);
+        // It becomes wide again in time.
+        answer_until(&mut path, &mut nonces, at(120_000), Duration::from_millis(20), true);
+        assert_eq!(path.capacity(), FULL_DATAGRAM);
+    }
+
+    #[test]
+    #[ignore = "challenges are forgotten only when the next one expires, and a late answer's time counts whole"]
+    fn one_answer_that_was_held_up_for_long_makes_no_slow_path() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        path.question(at(20_000));
+        let held_up = nonces.probe(&mut path, at(20_000), false)[0].nonce;
+        path.expire(at(20_500));
+        path.answered(at(29_900), held_up);
+        assert!(path.view().rtt < Some(Duration::from_millis(500)), "{:?}", path.view());
+        path.question(at(30_000));
+        let forgotten = nonces.probe(&mut path, at(30_000), false)[0].nonce;
+        assert_eq!(path.answered(at(45_000), forgotten), None);
+    }
+
+    #[test]
     fn better_paths_rank_lower() {
-        let rank =
-            |trouble, cost, relayed, rtt| Rank { trouble, cost, relayed, promise: 0, rtt: Duration::from_millis(rtt) };
+        let rank = |trouble, cost, relayed, rtt| Rank {
+            trouble,
+            doubted: false,
+            cost,
+            relayed,
+            promise: 0,
+            rtt: Duration::from_millis(rtt),
+        };
         let order = [
             rank(0, 10, false, 50),
             rank(0, 10, false, 80),
@@ -632,7 +617,7 @@ mod tests {
         assert!(rank(0, 90, true, 90).clearly_beats(&rank(1, 1, false, 1)), "sound before cheap");
         assert!(!rank(0, 10, false, 45).clearly_beats(&rank(0, 10, false, 50)), "not for a little");
         assert!(!rank(0, 10, false, 1).clearly_beats(&rank(0, 10, false, 3)), "nor for very little");
-        assert!(rank(0, 10, false, 30).clearly_beats(&rank(0, 10, false, 50)));
+        assert!(rank(0, 10, false, 20).clearly_beats(&rank(0, 10, false, 50)));
         for one in order {
             assert!(!one.clearly_beats(&one));
         }
@@ -644,7 +629,7 @@ mod tests {
         assert!(!path.allowance.permits(1));
         path.heard(100);
         assert!(path.allowance.permits(300) && !path.allowance.permits(301));
-        path.sent(at(0), 300);
+        path.sent(300);
         assert!(!path.allowance.permits(1));
         let probes = nonces.probe(&mut path, at(0), false);
         path.answered(at(20), probes[0].nonce);
@@ -652,7 +637,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "an answer later than the probe timeout is not taken, so a path that slowed down counts as lossy for ever"]
     fn a_path_that_becomes_slower_stays_sound() {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
