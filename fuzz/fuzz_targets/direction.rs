@@ -78,6 +78,8 @@ struct Party {
     address: SocketAddr,
     inbox: VecDeque<Received>,
     registered: Instant,
+    /// When the input last made it register.
+    tried: Instant,
 }
 
 /// A server of another domain, or a relay, with keys and no manners.
@@ -102,8 +104,12 @@ struct World {
     /// What somebody on the way has seen: where it was going, where it came from.
     captured: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
     sought: VecDeque<Fqdn>,
+    /// The other servers answer nothing.
+    deaf: bool,
     received: [usize; VICTIMS.len()],
     sent: [usize; VICTIMS.len()],
+    /// When the honest nodes last said that they live.
+    lived: Instant,
     rng: Rng,
     /// Of the honest nodes' communications: nobody else can know them.
     path_ids: Rng,
@@ -153,9 +159,7 @@ impl Server {
 impl World {
     fn new(input: &[u8]) -> Self {
         let (home, abroad) = DOMAINS.with(|domains| {
-            domains
-                .get_or_init(|| (domain("one.example", 1, DC), domain("two.example", 2, FOREIGN)))
-                .clone()
+            domains.get_or_init(|| (domain("one.example", 1, DC), domain("two.example", 2, FOREIGN))).clone()
         });
         let relay_noise = NoiseKey::from_secret(PROVIDER, Secret::new([0x77; 32]));
         let relay_cert = ServerCert::sign(
@@ -190,7 +194,14 @@ impl World {
         let party = |number: usize, place: &&str, honest: bool| {
             let mut node = home.node(number as u32, &format!("n{number}"));
             node.attach(1, &[place]);
-            Party { node, honest, address: at(place), inbox: VecDeque::new(), registered: Instant::ZERO }
+            Party {
+                node,
+                honest,
+                address: at(place),
+                inbox: VecDeque::new(),
+                registered: Instant::ZERO,
+                tried: Instant::ZERO,
+            }
         };
         let honest = HONEST.iter().enumerate().map(|(number, place)| party(number, place, true)).collect();
         let rogues = ROGUES.iter().enumerate().map(|(number, place)| party(10 + number, place, false)).collect();
@@ -204,8 +215,10 @@ impl World {
             servers,
             captured: VecDeque::new(),
             sought: VecDeque::new(),
+            deaf: false,
             received: Default::default(),
             sent: Default::default(),
+            lived: Instant::ZERO,
             rng: Rng::from_seed(secret_seed(input, 4)),
             path_ids: Rng::from_seed(secret_seed(input, 5)),
         };
@@ -241,10 +254,13 @@ impl World {
             let (local, to, mut datagram) = (transmit.from, transmit.to, transmit.datagram);
             self.capture(to, local, &datagram);
             let answer = if let Some(server) = self.servers.iter_mut().find(|server| server.address == to) {
-                server.handle(self.now, &mut datagram)
+                server.handle(self.now, &mut datagram).filter(|_| !self.deaf)
             } else {
                 let parties = self.honest.iter_mut().chain(&mut self.rogues);
-                parties.into_iter().find(|party| party.address == to).and_then(|party| party.handle(self.now, local, &mut datagram))
+                parties
+                    .into_iter()
+                    .find(|party| party.address == to)
+                    .and_then(|party| party.handle(self.now, local, &mut datagram))
             };
             if let Some(mut answer) = answer {
                 self.capture(local, to, &answer);
@@ -276,18 +292,18 @@ impl World {
 
     /// Lets time pass; the honest nodes do what nodes do.
     fn pass(&mut self, time: Duration) {
-        let mut left = time;
-        while !left.is_zero() {
-            let step = left.min(KEEP_ALIVE);
-            left -= step;
-            self.advance(step);
-            if step == KEEP_ALIVE {
+        let end = self.now + time;
+        while self.now < end {
+            let next = self.lived + KEEP_ALIVE;
+            self.advance(next.min(end).since(self.now));
+            if self.now >= next {
                 self.live();
             }
         }
     }
 
     fn live(&mut self) {
+        self.lived = self.now;
         for number in 0..HONEST.len() {
             if self.now.since(self.honest[number].registered) >= REKEY {
                 self.register(number);
@@ -305,6 +321,16 @@ impl World {
         self.honest[number].inbox.drain(..).collect()
     }
 
+    /// Whether an honest node, which does not hurry, may register again already.
+    fn may_register(&mut self, number: usize) -> bool {
+        let tried = self.honest[number].tried;
+        let may = self.now.since(tried) >= Duration::from_secs(1);
+        if may {
+            self.honest[number].tried = self.now;
+        }
+        may
+    }
+
     fn register(&mut self, number: usize) {
         let datagram = self.honest[number].node.register(1);
         let received = self.honest_send(number, datagram);
@@ -316,9 +342,9 @@ impl World {
     fn keep_alive(&mut self, number: usize) {
         let datagram = self.honest[number].node.keep_alive(1);
         let received = self.honest_send(number, datagram);
-        let heard = received.iter().any(|received| {
-            matches!(received, Received::Message(Envelope { message: Message::KeepAliveAck(_), .. }))
-        });
+        let heard = received
+            .iter()
+            .any(|received| matches!(received, Received::Message(Envelope { message: Message::KeepAliveAck(_), .. })));
         assert!(heard, "an honest node lost its registration: {received:?}");
     }
 
@@ -326,10 +352,8 @@ impl World {
     fn check(&mut self) {
         self.live();
         let path_id = PathId(self.path_ids.array());
-        let asked = Message::DirectionRequest(DirectionRequest {
-            path_id,
-            target: Target::Node(self.honest[1].node.id()),
-        });
+        let asked =
+            Message::DirectionRequest(DirectionRequest { path_id, target: Target::Node(self.honest[1].node.id()) });
         let asked = self.honest[0].node.seal(asked);
         self.honest[1].inbox.clear();
         let one = self.honest_send(0, asked);
@@ -425,10 +449,11 @@ impl World {
             // Somebody on the way makes the honest node's datagram come from elsewhere.
             10 => {
                 let number = input.below(HONEST.len());
+                let may_register = self.may_register(number);
                 let datagram = match input.number() % 3 {
-                    0 => self.honest[number].node.keep_alive(1),
-                    1 => self.honest[number].node.register_again(1),
-                    _ => self.honest[number].node.register(1),
+                    1 if may_register => self.honest[number].node.register_again(1),
+                    2 if may_register => self.honest[number].node.register(1),
+                    _ => self.honest[number].node.keep_alive(1),
                 };
                 let (local, from) = (self.local(input), self.place(input));
                 self.capture(local, from, &datagram);
@@ -436,13 +461,14 @@ impl World {
             }
             11 => {
                 let number = input.below(HONEST.len());
-                if input.flag() {
+                if input.flag() || !self.may_register(number) {
                     self.keep_alive(number);
                 } else {
                     self.register(number);
                 }
             }
             12 => self.forged_cookie(input),
+            13 => self.deaf = input.flag(),
             _ => self.rogue_ordinary(input),
         }
         Some(())
@@ -454,8 +480,7 @@ impl World {
         let place = self.place(input);
         let local = self.local(input);
         let form = input.number();
-        let addresses: Vec<String> =
-            (0..input.below(5)).map(|_| self.place(input).to_string()).collect();
+        let addresses: Vec<String> = (0..input.below(5)).map(|_| self.place(input).to_string()).collect();
         let node = &mut self.rogues[which].node;
         let datagram = match form % 6 {
             0 | 1 => node.register(1),
@@ -627,7 +652,9 @@ impl World {
                 let names = ["two.example", "x.two.example", "one.example", "example"];
                 let unasked = fqdn(names[input.below(names.len())]);
                 let name = self.sought.pop_front().unwrap_or(unasked);
-                let found = if input.flag() { Err(LookupFailed) } else {
+                let found = if input.flag() {
+                    Err(LookupFailed)
+                } else {
                     Ok(ForeignDc { cert: self.abroad.cert(), domain_key: *self.abroad.key.public() })
                 };
                 self.dc.handle_domain_found(self.now, &name, found);

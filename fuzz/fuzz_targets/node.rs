@@ -359,10 +359,9 @@ impl World {
         loop {
             let nodes = self.nodes.iter().filter_map(|node| node.engine.poll_timeout()).map(|(when, _)| when);
             let servers = match &self.servers {
-                Servers::Honest(servers) => [
-                    servers.0.poll_timeout().map(|(when, _)| when),
-                    servers.1.poll_timeout().map(|(when, _)| when),
-                ],
+                Servers::Honest(servers) => {
+                    [servers.0.poll_timeout().map(|(when, _)| when), servers.1.poll_timeout().map(|(when, _)| when)]
+                }
                 Servers::Rogue(_) => [None, None],
             };
             let next = nodes.chain(servers.into_iter().flatten()).min();
@@ -681,7 +680,7 @@ impl World {
         let which = input.below(self.captured.len());
         let Some((from, to, mut datagram)) = self.captured.get(which).cloned() else { return };
         input.damage(&mut datagram);
-        let to = if input.number() % 4 == 0 { self.somebody(input) } else { to };
+        let to = if input.one_in(4) { self.somebody(input) } else { to };
         // Of where a coordinator has seen a node it tells others, and what it tells may be tried.
         let from = if input.flag() || to == at(DC) { from } else { self.place(input) };
         self.say(from, to, datagram);
@@ -713,7 +712,7 @@ impl World {
         if self.rogue.session.is_none() {
             return;
         }
-        let place = if input.number() % 4 == 0 { at(NAMED[0]) } else { at(ROGUE) };
+        let place = if input.one_in(4) { at(NAMED[0]) } else { at(ROGUE) };
         let target = Target::Node(self.nodes[input.below(HONEST.len())].id);
         let datagram = match input.number() % 6 {
             0..=2 => self.rogue.direction(input.number() % 4, target),
@@ -736,12 +735,12 @@ impl World {
         let tunnel = &mut self.tunnels[number];
         tunnel.sequence += 1;
         let request = TunnelRequest {
-            path_id: if input.number() % 4 == 0 { PathId([input.number() % 8; 16]) } else { tunnel.path_id },
-            sequence: if input.number() % 4 == 0 { u64::from(input.number()) << input.below(57) } else { tunnel.sequence },
+            path_id: if input.one_in(4) { PathId([input.number() % 8; 16]) } else { tunnel.path_id },
+            sequence: if input.one_in(4) { u64::from(input.number()) << input.below(57) } else { tunnel.sequence },
             interface: InterfaceId(input.number() % 4),
         };
         let mut payload = Envelope { transaction: TransactionId(0), message: Message::TunnelRequest(request) }.emit();
-        if input.number() % 8 == 0 {
+        if input.one_in(8) {
             input.damage(&mut payload);
         }
         let local = SessionIndex(self.rng.u32());
@@ -757,7 +756,7 @@ impl World {
         let number = input.below(HONEST.len());
         let (from, to) = (self.place(input), self.address_of(input, number));
         let from = if input.flag() { at(ROGUE) } else { from };
-        let plaintext = if input.number() % 4 == 0 {
+        let plaintext = if input.one_in(4) {
             let addresses = [self.nodes[0].addresses, self.nodes[1].addresses].map(|one| one.map(|one| one.0));
             let all = [Some(self.rogue_addresses.0), addresses[0], addresses[1], Some([127, 0, 0, 1].into())];
             let any = |input: &mut Input<'_>| all[input.below(4)].unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -779,7 +778,7 @@ impl World {
         datagram: Vec<u8>,
     ) {
         match self.tunnels[number].index {
-            Some(index) if input.number() % 4 == 0 => {
+            Some(index) if input.one_in(4) => {
                 self.say(at(ROGUE), at(RELAY4), outer::emit_relayed(index, &datagram));
             }
             _ => self.say(from, to, datagram),
@@ -788,7 +787,7 @@ impl World {
 
     fn rogue_binds(&mut self, input: &mut Input<'_>) {
         let number = input.below(HONEST.len());
-        let from = if input.number() % 4 == 0 { self.place(input) } else { at(ROGUE) };
+        let from = if input.one_in(4) { self.place(input) } else { at(ROGUE) };
         let tunnel = &mut self.tunnels[number];
         let Some(grant) = tunnel.grants.first() else { return };
         tunnel.bind_sequence += 1;
@@ -920,7 +919,7 @@ impl World {
     }
 
     fn address_of(&self, input: &mut Input<'_>, number: usize) -> SocketAddr {
-        at(HONEST[number][usize::from(input.number() % 4 == 0)])
+        at(HONEST[number][usize::from(input.one_in(4))])
     }
 }
 

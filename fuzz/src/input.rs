@@ -23,6 +23,11 @@ impl<'a> Input<'a> {
         self.number() & 1 == 1
     }
 
+    /// Once in `many` times.
+    pub fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+
     pub fn below(&mut self, bound: usize) -> usize {
         usize::from(self.number()) % bound.max(1)
     }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use ntm_proto::id::{InterfaceId, TransactionId};
-use ntm_proto::wire::frame::{Fragment, Frame, InterfaceNotice, LiveInterface, PathChallenge, PathResponse};
+use ntm_proto::wire::frame::{
+    Fragment, Frame, InterfaceNotice, LiveInterface, MAX_FRAGMENTED, PathChallenge, PathResponse,
+};
 use ntm_proto::wire::message::{Envelope, MAX_INTERFACES, MessageType};
 
 use crate::Input;
@@ -40,7 +42,7 @@ pub fn plaintext(input: &mut Input<'_>, place: SocketAddr) -> Vec<u8> {
             let (id, offset, total) = (input.number() % 4, input.number(), input.number());
             let scale = [1, 1, 16, 256][input.below(4)];
             let data = input.bytes();
-            let (offset, total) = (u32::from(offset) * scale, (u32::from(total) + 1) * scale);
+            let (offset, total) = (u32::from(offset) * scale, ((u32::from(total) + 1) * scale).min(MAX_FRAGMENTED));
             if !data.is_empty() && offset as usize + data.len() <= total as usize {
                 Frame::Fragment(Fragment { id: id.into(), offset, total, data }).emit(&mut out);
             }

@@ -94,7 +94,11 @@ struct Update {
 /// What the coordinator said that others than the link must act on.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Registered(RegistrationResponse),
+    Registered {
+        response: RegistrationResponse,
+        /// The coordinator did not know this node before, or this node thought so.
+        anew: bool,
+    },
     Signal(Envelope),
     /// It will not have this node.
     Refused(ErrorCode),
@@ -323,7 +327,11 @@ impl DirectorLink {
         response: &HandshakeResponse<'_>,
         endpoint: Endpoint,
     ) -> Result<Option<Heard>, HandshakeError> {
-        let payload = self.session.handle_response(now, response)?;
+        let payload = match self.session.handle_response(now, response) {
+            Ok(payload) => payload,
+            // A coordinator that cannot open the ticket has no key of this node's to answer with.
+            Err(error) => self.session.handle_refusal(response).map_err(|_| error)?,
+        };
         self.release_retired(ctx);
         self.home = Some(endpoint);
         let Ok(envelope) = Envelope::parse(&payload) else { return Ok(None) };
@@ -348,6 +356,10 @@ impl DirectorLink {
         endpoint: Endpoint,
         from: SocketAddr,
     ) -> Result<(), HandshakeError> {
+        // Whoever has seen the handshake can answer it with a cookie, and it goes nowhere new for that.
+        if !self.directors.get(self.current).is_some_and(|director| director.addresses.contains(&from)) {
+            return Err(HandshakeError::Unauthentic);
+        }
         let datagram = self.session.handle_cookie_reply(now, reply)?;
         ctx.transmit(endpoint, from, datagram);
         Ok(())
@@ -368,7 +380,7 @@ impl DirectorLink {
                 keeper.next_at = if Some(keeper.endpoint) == self.home { now + self.keep_alive } else { now };
             }
         }
-        Heard::Registered(response)
+        Heard::Registered { response, anew: first }
     }
 
     /// The coordinator will not have this node.

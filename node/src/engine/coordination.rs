@@ -20,16 +20,18 @@ use crate::survey::Survey;
 impl Node {
     pub(super) fn heard(&mut self, now: Instant, heard: Heard) {
         match heard {
-            Heard::Registered(response) => self.registered(now, response),
+            Heard::Registered { response, anew } => self.registered(now, response, anew),
             Heard::Signal(envelope) => self.handle_signal(now, envelope),
             Heard::Refused(code) => self.refused(now, code),
         }
     }
 
-    pub(super) fn registered(&mut self, now: Instant, response: RegistrationResponse) {
+    pub(super) fn registered(&mut self, now: Instant, response: RegistrationResponse, anew: bool) {
         self.survey.set_relays(now, response.relays);
-        self.meet_lost_peers(now);
         self.directions.restart(now);
+        if anew {
+            self.rescue_stranded(now);
+        }
         self.run_directions(now);
     }
 
@@ -156,15 +158,11 @@ impl Node {
         self.run_directions(now);
     }
 
-    /// The coordinator can be asked again: it may know where the peers are that no path reaches.
-    fn meet_lost_peers(&mut self, now: Instant) {
-        let lost: Vec<(PeerKey, PathId)> = self
-            .peers
-            .iter()
-            .filter(|peer| peer.is_stranded(now))
-            .filter_map(|peer| Some((peer.key, peer.path_ids().last()?)))
-            .collect();
-        for (key, path_id) in lost {
+    /// Peers that no path leads to have waited for a coordinator as well.
+    fn rescue_stranded(&mut self, now: Instant) {
+        let stranded = self.peers.iter().filter(|peer| peer.is_stranded() && !peer.is_dormant(now));
+        let stranded: Vec<_> = stranded.filter_map(|peer| Some((peer.key, peer.path_ids().last()?))).collect();
+        for (key, path_id) in stranded {
             self.ask_again(now, key, path_id);
         }
     }

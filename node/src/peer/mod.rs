@@ -310,11 +310,6 @@ impl Peer {
         now.since(self.last_traffic) >= DORMANT_AFTER && self.waiting.is_empty()
     }
 
-    /// Traffic waits and no path can take it.
-    pub(crate) fn is_stranded(&self, now: Instant) -> bool {
-        !self.is_dormant(now) && !self.paths.any_usable()
-    }
-
     fn is_busy(&self, now: Instant) -> bool {
         now.since(self.last_traffic) < BUSY_WITHIN
     }

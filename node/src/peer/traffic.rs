@@ -185,6 +185,11 @@ impl Peer {
         }
     }
 
+    /// No path to the peer is usable.
+    pub(crate) fn is_stranded(&self) -> bool {
+        self.stranded_since.is_some()
+    }
+
     /// Traffic after a long silence: NAT mappings may be gone, so every path is asked again.
     fn wake(&mut self, now: Instant) {
         self.paths.iter_mut().for_each(|path| path.distrust(now));

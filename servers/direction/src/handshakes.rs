@@ -40,8 +40,8 @@ type Ephemeral = [u8; 32];
 pub(crate) struct HalfOpen {
     pub(crate) request: RegistrationRequest,
     pub(crate) id: NodeId,
-    /// Where the answer went.
-    pub(crate) from: SocketAddr,
+    /// Where the answer went, if nowhere else: who has read it there is there.
+    pub(crate) answered: Option<SocketAddr>,
     /// The row of its keys.
     pub(crate) link: u32,
     ephemeral: Ephemeral,
@@ -164,10 +164,12 @@ impl Coordinator {
     fn repeat_answer(&mut self, at: &Arrival, init: &HandshakeInit<'_>) -> bool {
         let Some(ephemeral) = init.noise.first_chunk::<32>() else { return false };
         let Some(&row) = self.handshakes.by_ephemeral.get(ephemeral) else { return false };
-        let Some(half_open) = self.handshakes.rows.get(row) else { return false };
+        let Some(half_open) = self.handshakes.rows.get_mut(row) else { return false };
         if half_open.response.len() > AMPLIFICATION * at.bytes {
             self.stats.dropped.too_long_to_answer += 1;
         } else {
+            // Who reads it in one place can pretend to be in the other.
+            half_open.answered = half_open.answered.filter(|&answered| answered == at.from);
             let response = half_open.response.clone();
             self.stats.handshakes_repeated += 1;
             self.transmit(at.local, at.from, response);
@@ -230,7 +232,8 @@ impl Coordinator {
         self.links.establish(at.now, link, &established);
         let ephemeral = init.noise.first_chunk().copied().unwrap_or_default();
         let expires = at.now + CONFIRM_WITHIN;
-        let half_open = HalfOpen { request, id, from: at.from, link, ephemeral, response: response.clone(), expires };
+        let half_open =
+            HalfOpen { request, id, answered: Some(at.from), link, ephemeral, response: response.clone(), expires };
         let Some(row) = self.handshakes.insert(half_open) else {
             self.links.remove(link);
             return;

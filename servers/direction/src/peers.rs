@@ -26,7 +26,7 @@ use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, PathResponse};
 use ntm_proto::wire::message::{Envelope, Message, ServerHello};
-use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
+use ntm_proto::wire::outer::{CookieReply, Data, HandshakeResponse};
 
 use crate::coordinator::{Arrival, Coordinator};
 use crate::limits::{
@@ -54,8 +54,9 @@ pub(crate) struct Peer {
     session: Session<SIGNAL_WINDOW_WORDS>,
     /// Our address and its, as of the last handshake or datagram that proved it.
     route: Option<(SocketAddr, SocketAddr)>,
-    /// Where the last handshake was answered to; proven once it is confirmed.
-    answered: Option<(SocketAddr, SocketAddr)>,
+    /// The session index that the last handshake was answered with and where the answer went, if nowhere else:
+    /// proven once it is confirmed.
+    answered: Option<(SessionIndex, (SocketAddr, SocketAddr))>,
     /// Of the last hello that was answered.
     sequence: u64,
     tries: u8,
@@ -263,10 +264,12 @@ impl Coordinator {
         }
         peer.sequence = peer.sequence.max(hello.sequence);
         let response = peer.session.accept(at.now, incoming, &psk, local, &payload);
-        // Where a repeated one comes from says nothing: anybody may repeat it.
-        if !is_repeat {
-            peer.answered = Some((at.local, at.from));
-        }
+        // Who reads a repeated answer in one place can pretend to be in the other.
+        let here = (at.local, at.from);
+        peer.answered = match is_repeat {
+            true => peer.answered.filter(|(_, there)| *there == here),
+            false => Some((local, here)),
+        };
         self.tidy_peer(row);
         match response {
             Ok(response) if response.len() <= AMPLIFICATION * at.bytes => {
@@ -310,6 +313,11 @@ impl Coordinator {
             return;
         };
         let Some(peer) = self.peers.get_mut(row) else { return };
+        // Whoever has seen the handshake can answer it with a cookie, and it goes nowhere new for that.
+        if !peer.cert.addresses.contains(&at.from) {
+            self.stats.dropped.unexpected += 1;
+            return;
+        }
         match peer.session.handle_cookie_reply(at.now, &reply) {
             Ok(datagram) => self.transmit(at.local, at.from, datagram),
             Err(_) => self.stats.dropped.bad_handshake += 1,
@@ -318,6 +326,7 @@ impl Coordinator {
 
     pub(crate) fn handle_peer_data(&mut self, at: &Arrival, row: u32, datagram: &mut [u8]) {
         let Some(peer) = self.peers.get_mut(row) else { return };
+        let receiver = Data::parse(datagram).map(|data| data.receiver);
         let opened = match peer.session.open_in_place(at.now, datagram) {
             Ok(opened) => opened,
             Err(why) => {
@@ -328,7 +337,8 @@ impl Coordinator {
         let here = (at.local, at.from);
         // Servers stay where they are: an address is taken over only where a handshake proved it, or the
         // domain vouches for it.
-        if opened.confirmed && (peer.answered == Some(here) || peer.cert.addresses.contains(&at.from)) {
+        let proven = receiver.is_ok_and(|receiver| peer.answered == Some((receiver, here)));
+        if opened.confirmed && (proven || peer.cert.addresses.contains(&at.from)) {
             peer.route = Some(here);
         }
         self.tidy_peer(row);

@@ -159,7 +159,7 @@ impl Coordinator {
 
     /// The first authentic datagram on the keys of a half-open handshake: its sender is who it says, now.
     fn commit(&mut self, at: &Arrival, half_open: u32) -> Option<u32> {
-        let HalfOpen { request, id, from, link, .. } = self.handshakes.take(half_open)?;
+        let HalfOpen { request, id, answered, link, .. } = self.handshakes.take(half_open)?;
         let admitted = match self.registry.by_id(&id) {
             Some(row) => Some(row),
             None => self.registry.insert(&request.record, at.now + self.config.lease).ok(),
@@ -181,9 +181,9 @@ impl Coordinator {
         }
         self.replace_link(at, row, link);
         self.take_registration(at, row, &request);
-        // The answer went to this address, and the sender has it.
-        if from == at.from {
-            self.prove(row, from);
+        // The answer went to this address alone, and the sender has it.
+        if answered == Some(at.from) {
+            self.prove(row, at.from);
         }
         Some(row)
     }

@@ -286,6 +286,32 @@ fn an_address_that_has_not_proven_itself_never_gets_more_than_three_bytes_for_on
 }
 
 #[test]
+fn an_address_is_not_proven_by_an_answer_that_went_elsewhere_too() {
+    let (domain, mut net) = domain();
+    let other = net.add_node(&domain, 1, "b", "198.51.100.2:5000");
+    net.register(other);
+    // The rogue pretends to register at the victim's address, and has the answer repeated to its own.
+    let rogue = net.add_node(&domain, 2, "rogue", "203.0.113.66:666");
+    let victim = at("203.0.113.200:53");
+    net.host(rogue).answers = false;
+    let datagram = net.host(rogue).node.register(1);
+    net.send_from(victim, domain.address, datagram.clone());
+    net.send(rogue, datagram);
+    assert!(matches!(net.take(rogue)[..], [Received::Registered(_)]));
+    let confirmed = net.host(rogue).node.keep_alive(1);
+    let proven = net.dc(&domain).stats().addresses_proven;
+    net.send_from(victim, domain.address, confirmed);
+    assert_eq!(net.dc(&domain).stats().addresses_proven, proven);
+    for path in 1..10 {
+        let asked = net.host(rogue).node.direction(path, Target::Name(fqdn("b.ntm.example")));
+        net.send_from(victim, domain.address, asked);
+    }
+    net.advance(Duration::from_secs(30));
+    let traffic = net.traffic[&victim];
+    assert!(traffic.sent_to <= AMPLIFICATION * traffic.received_from, "{traffic:?}");
+}
+
+#[test]
 fn what_was_held_back_goes_out_once_the_address_is_proven() {
     let (domain, mut net) = domain();
     let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");

@@ -2,10 +2,17 @@
 
 use core::time::Duration;
 
+use ntm_direction::limits::AMPLIFICATION;
 use ntm_direction::testing::{BEGIN, Domain, Net, fqdn};
 use ntm_direction::{Coordinator, Event, ForeignDc, LookupFailed, PinnedDomain};
+use ntm_proto::crypto::Secret;
+use ntm_proto::id::{SessionIndex, TransactionId};
 use ntm_proto::identity::{Role, ServerCert};
-use ntm_proto::wire::message::{ErrorCode, Side, Target};
+use ntm_proto::rng::Rng;
+use ntm_proto::session::{CookieJar, SIGNAL_WINDOW_WORDS, Session, Verdict};
+use ntm_proto::wire::frame::Frame;
+use ntm_proto::wire::message::{Envelope, ErrorCode, Message, ServerHello, Side, Target};
+use ntm_proto::wire::outer::Outer;
 
 struct World {
     net: Net,
@@ -275,4 +282,69 @@ fn idle_sessions_between_domains_end() {
     net.advance(Duration::from_secs(600));
     assert_eq!((net.dc(&one).gauges().peers, net.dc(&two).gauges().peers), (0, 0));
     assert_eq!(net.dc(&one).gauges().deliveries, 0);
+}
+
+/// What the first domain's DC last sent to the address of the second, where nobody is.
+fn call(net: &mut Net, two: &Domain) -> Vec<u8> {
+    net.lost.iter().rev().find(|lost| lost.to == two.address).map(|lost| lost.datagram.clone()).expect("a call")
+}
+
+#[test]
+fn a_cookie_from_elsewhere_does_not_draw_a_handshake_there() {
+    let one = Domain::new("one.example", 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let mut config = one.config();
+    config.domains.extend(fully_pinned(&two).map(|pinned| (two.name.clone(), pinned)));
+    net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
+    let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
+    net.register(a);
+    let asked = net.host(a).node.direction(7, b());
+    net.send(a, asked);
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut jar = CookieJar::new(two.noise.public(), net.now, &mut rng);
+    let Verdict::Reply(reply) = jar.check(net.now, &mut rng, &call(&mut net, &two), one.address, true) else {
+        panic!("no cookie")
+    };
+    net.lost.clear();
+    net.send_from("203.0.113.200:53".parse().unwrap(), one.address, reply.clone());
+    assert!(net.lost.is_empty());
+    net.send_from(two.address, one.address, reply);
+    assert!(matches!(Outer::parse(&call(&mut net, &two)), Ok(Outer::HandshakeInit(_))));
+}
+
+#[test]
+fn a_dc_does_not_prove_an_address_by_an_answer_that_went_elsewhere_too() {
+    let one = Domain::new("one.example", 1, "192.0.2.1:4500");
+    let two = Domain::new("two.example", 2, "192.0.2.2:4500");
+    let mut net = Net::default();
+    let mut config = one.config();
+    config.domains.extend(fully_pinned(&two).map(|pinned| (two.name.clone(), pinned)));
+    net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
+    let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
+    net.register(a);
+    // The other domain's DC calls under the victim's address, and has the answer repeated to another one.
+    let (victim, own) = ("203.0.113.200:53".parse().unwrap(), "203.0.113.66:666".parse().unwrap());
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut session = Session::<SIGNAL_WINDOW_WORDS>::new(two.provider);
+    let hello = Message::ServerHello(ServerHello { cert: two.cert(), sequence: 1 });
+    let payload = Envelope { transaction: TransactionId(1), message: hello }.emit();
+    let psk = Secret::new([0; 32]);
+    let call = session.begin(net.now, &mut rng, &two.noise, one.noise.public(), &psk, SessionIndex(9), &payload);
+    net.send_from(victim, one.address, call.clone());
+    net.send_from(own, one.address, call);
+    let answer = net.lost.iter().find(|lost| lost.to == own).map(|lost| lost.datagram.clone()).expect("an answer");
+    let Ok(Outer::HandshakeResponse(answer)) = Outer::parse(&answer) else { panic!("{answer:?}") };
+    session.handle_response(net.now, &answer).unwrap();
+    let mut keep_alive = Vec::new();
+    Frame::KeepAlive.emit(&mut keep_alive);
+    let confirmed = session.seal(net.now, &keep_alive).unwrap();
+    net.send_from(victim, one.address, confirmed);
+    for path in 1..10 {
+        let asked = net.host(a).node.direction(path, b());
+        net.send(a, asked);
+    }
+    net.advance(Duration::from_secs(10));
+    let traffic = net.traffic[&victim];
+    assert!(traffic.sent_to <= AMPLIFICATION * traffic.received_from, "{traffic:?}");
 }

@@ -412,7 +412,7 @@ fn what_comes_from_the_director_counts_only_in_its_session_and_once() {
     // The same direction again, byte for byte: whoever recorded it gains nothing.
     let transaction = ntm_proto::id::TransactionId(7);
     let error = ntm_proto::wire::message::ErrorMessage::new(ntm_proto::wire::message::ErrorCode::Superseded, "", None);
-    let genuine = bench.sealed_by_director(transaction, ntm_proto::wire::message::Message::Error(error));
+    let genuine = bench.director_says(transaction, ntm_proto::wire::message::Message::Error(error));
     for bit in 0..genuine.len() * 8 {
         let mut flipped = genuine.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -428,7 +428,7 @@ fn an_error_about_a_direction_is_no_error_about_the_node() {
     let mut bench = Bench::new(21);
     for code in [ErrorCode::Forbidden, ErrorCode::Revoked, ErrorCode::NoSuchNode, ErrorCode::Busy] {
         let about = Message::Error(ErrorMessage::new(code, "", Some(PathId([5; 16]))));
-        let datagram = bench.sealed_by_director(ntm_proto::id::TransactionId(7), about);
+        let datagram = bench.director_says(ntm_proto::id::TransactionId(7), about);
         bench.deliver(DIRECTOR, &datagram);
         assert!(bench.node.is_registered(), "{code:?}");
         assert_eq!(bench.events, []);

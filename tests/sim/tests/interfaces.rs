@@ -76,7 +76,7 @@ impl FlowPolicy for ByPort {
 /// Datagrams of a beat that left one interface of `node` since `since`; probes and the like are fewer.
 fn left(world: &World, wire: &Wire, node: usize, iface: u8, other: usize, since: Instant) -> usize {
     let from = address(world, node, iface);
-    (0..2).map(|remote| wire.sent_from(from, address(world, other, remote), since).0).sum()
+    (0..2).map(|remote| wire.one_way(from, address(world, other, remote), since).0).sum()
 }
 
 #[test]

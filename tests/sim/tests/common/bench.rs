@@ -310,7 +310,7 @@ impl Bench {
             }
             _ => return None,
         };
-        Some(self.sealed_by_director(envelope.transaction, message))
+        Some(self.director_says(envelope.transaction, message))
     }
 
     fn registration(&self) -> Message {
@@ -326,7 +326,7 @@ impl Bench {
     }
 
     /// A datagram in which the director says this.
-    pub(crate) fn sealed_by_director(&mut self, transaction: TransactionId, message: Message) -> Vec<u8> {
+    pub(crate) fn director_says(&mut self, transaction: TransactionId, message: Message) -> Vec<u8> {
         let bytes = Envelope { transaction, message }.emit();
         self.director.frame(self.now, &Frame::Signal(&bytes))
     }
@@ -347,7 +347,7 @@ impl Bench {
             grants,
         };
         let datagram =
-            self.sealed_by_director(TransactionId(self.transaction), Message::RouteDirection(Box::new(direction)));
+            self.director_says(TransactionId(self.transaction), Message::RouteDirection(Box::new(direction)));
         self.deliver(DIRECTOR, &datagram);
     }
 

@@ -118,12 +118,12 @@ pub(crate) fn assert_whole(beat: &Beat) {
     }
 }
 
-/// When, from where, to where, how many bytes.
-type Sent = (Instant, IpAddr, IpAddr, usize);
-
 /// What went over the wire between hosts, counted by a trace.
 #[derive(Clone, Default)]
-pub(crate) struct Wire(Rc<RefCell<Vec<Sent>>>);
+pub(crate) struct Wire(Rc<RefCell<Vec<Passed>>>);
+
+/// When, from where, to where, how many bytes.
+type Passed = (Instant, IpAddr, IpAddr, usize);
 
 impl Wire {
     /// Notes every datagram sent from now on.
@@ -146,7 +146,7 @@ impl Wire {
     }
 
     /// Datagrams and bytes sent from one address to another since `since`.
-    pub(crate) fn sent_from(&self, a: IpAddr, b: IpAddr, since: Instant) -> (usize, usize) {
+    pub(crate) fn one_way(&self, a: IpAddr, b: IpAddr, since: Instant) -> (usize, usize) {
         let sent = self.0.borrow();
         let sizes = sent.iter().filter(|&&(at, x, y, _)| at >= since && (x, y) == (a, b)).map(|&(.., size)| size);
         sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
