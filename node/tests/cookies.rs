@@ -1,5 +1,8 @@
 //! What somebody on the way can do with a cookie.
 
+// Clippy sees no test in a test's helper.
+#![allow(clippy::unwrap_used)]
+
 use std::net::SocketAddr;
 
 use ntm_node::{Config, Director, LocalInterface, Node};

@@ -414,7 +414,8 @@ mod tests {
         }
     }
 
-    /// A path whose probes are answered after `rtt` until `until`; gives how often it was probed.
+    /// A path whose probes are answered after `rtt` until `until`; gives how often it was probed, full-sized probes
+    /// aside.
     fn answer_until(path: &mut Path, nonces: &mut Nonces, until: Instant, rtt: Duration, busy: bool) -> usize {
         let mut probed = 0;
         let mut answers: Vec<(Instant, u64)> = Vec::new();
@@ -431,7 +432,7 @@ mod tests {
             }
             path.expire(now);
             for probe in nonces.probe(path, now, busy) {
-                probed += 1;
+                probed += usize::from(probe.size == 0);
                 path.sent(probe.size);
                 answers.push((now + rtt, probe.nonce));
             }
@@ -527,8 +528,7 @@ mod tests {
     fn probes_are_rarer_without_traffic_and_their_number_bounded_without_answers() {
         let busy = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), true);
         let idle = answer_until(&mut path(), &mut Nonces(0), at(600_000), Duration::from_millis(20), false);
-        // With traffic a full-sized probe goes with each: a path may become narrower.
-        assert!((380..=430).contains(&busy), "{busy}");
+        assert!((190..=215).contains(&busy), "{busy}");
         assert!((38..=48).contains(&idle), "{idle}");
         let (mut path, mut nonces) = (path(), Nonces(0));
         for millis in 0..100 {
@@ -556,6 +556,43 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_ceases_to_carry_large_datagrams_is_found_out_by_its_full_sized_probes() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        assert_eq!(path.capacity(), FULL_DATAGRAM);
+        let mut now = path.next_timeout();
+        while now < at(35_000) {
+            path.expire(now);
+            for probe in nonces.probe(&mut path, now, true) {
+                if probe.size == 0 {
+                    path.answered(now, probe.nonce);
+                }
+            }
+            now = path.next_timeout();
+        }
+        assert!(path.is_proven());
+        assert_eq!(path.capacity(), BASE_DATAGRAM);
+        // It becomes wide again in time.
+        answer_until(&mut path, &mut nonces, at(120_000), Duration::from_millis(20), true);
+        assert_eq!(path.capacity(), FULL_DATAGRAM);
+    }
+
+    #[test]
+    #[ignore = "challenges are forgotten only when the next one expires, and a late answer's time counts whole"]
+    fn one_answer_that_was_held_up_for_long_makes_no_slow_path() {
+        let (mut path, mut nonces) = (path(), Nonces(0));
+        answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);
+        path.question(at(20_000));
+        let held_up = nonces.probe(&mut path, at(20_000), false)[0].nonce;
+        path.expire(at(20_500));
+        path.answered(at(29_900), held_up);
+        assert!(path.view().rtt < Some(Duration::from_millis(500)), "{:?}", path.view());
+        path.question(at(30_000));
+        let forgotten = nonces.probe(&mut path, at(30_000), false)[0].nonce;
+        assert_eq!(path.answered(at(45_000), forgotten), None);
+    }
+
+    #[test]
     fn better_paths_rank_lower() {
         let rank = |trouble, cost, relayed, rtt| Rank {
             trouble,
@@ -580,7 +617,7 @@ mod tests {
         assert!(rank(0, 90, true, 90).clearly_beats(&rank(1, 1, false, 1)), "sound before cheap");
         assert!(!rank(0, 10, false, 45).clearly_beats(&rank(0, 10, false, 50)), "not for a little");
         assert!(!rank(0, 10, false, 1).clearly_beats(&rank(0, 10, false, 3)), "nor for very little");
-        assert!(rank(0, 10, false, 25).clearly_beats(&rank(0, 10, false, 50)));
+        assert!(rank(0, 10, false, 20).clearly_beats(&rank(0, 10, false, 50)));
         for one in order {
             assert!(!one.clearly_beats(&one));
         }
@@ -600,7 +637,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "an answer later than the probe timeout is not taken, so a path that slowed down counts as lossy for ever"]
     fn a_path_that_becomes_slower_stays_sound() {
         let (mut path, mut nonces) = (path(), Nonces(0));
         answer_until(&mut path, &mut nonces, at(20_000), Duration::from_millis(20), true);

@@ -13,11 +13,11 @@ use common::bench::{Bench, DIRECTOR, LOCAL, NODE4, Puppet, packet4, v4};
 use common::{MS, SECOND};
 use ntm_node::{DropReason, Event};
 use ntm_proto::crypto::{self, Secret};
-use ntm_proto::id::{PathId, RelayIndex, SessionIndex};
+use ntm_proto::id::{PathId, RelayId, RelayIndex, SessionIndex};
 use ntm_proto::identity::NoiseKey;
-use ntm_proto::session::relay_token::RelayToken;
+use ntm_proto::session::relay_token::{RelayToken, bind_mac};
 use ntm_proto::wire::frame::Frame;
-use ntm_proto::wire::message::Side;
+use ntm_proto::wire::message::{RelayGrant, Side};
 use ntm_proto::wire::outer::{self, CookieReply, Outer};
 use ntm_sim::rng::Dice;
 
@@ -476,4 +476,79 @@ fn noise_of_all_kinds_for_a_minute_leaves_no_trace() {
     bench.assert_no_amplification(&[peer.address]);
     assert!(bench.all_dropped() > 15_000);
     bench.assert_works(&mut peer);
+}
+
+#[test]
+fn what_claims_to_come_from_a_relay_counts_only_with_its_keys_and_its_index() {
+    let relay = v4(20, 8, 0, 1, 4_601);
+    let key = Secret::new([44; 32]);
+    let mut bench = Bench::new(23);
+    let mut peer = Puppet::new(1);
+    let grant = RelayGrant {
+        relay: RelayId(1),
+        addresses: vec![relay],
+        side: Side::Initiator,
+        token: RelayToken::from_bytes([5; RelayToken::LEN]),
+        bind_key: key.clone(),
+    };
+    bench.direct(&peer, vec![grant]);
+    bench.events.clear();
+    let binds = bench.take_sent_to(relay);
+    let sequences: Vec<u64> = binds
+        .iter()
+        .filter_map(|bind| match Outer::parse(bind) {
+            Ok(Outer::RelayBind(bind)) => Some(bind.sequence),
+            _ => None,
+        })
+        .collect();
+    let bound = |sequence, index, key: &Secret| {
+        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, LOCAL, |covered| bind_mac(key, covered))
+    };
+    let (oldest, newest) = (sequences[0], sequences[sequences.len() - 1]);
+    let genuine = bound(newest, 7, &key);
+    for bit in 0..genuine.len() * 8 {
+        let mut flipped = genuine.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // A punch may carry anything; reserved bytes are under the MAC.
+        if flipped[0] != outer::PUNCH[0] {
+            refuse(&mut bench, relay, &flipped);
+        }
+    }
+    assert_eq!(refuse(&mut bench, relay, &bound(newest, 7, &Secret::new([45; 32]))), DropReason::Unauthentic);
+    assert_eq!(refuse(&mut bench, STRANGER, &genuine), DropReason::Unauthentic, "not from the relay's address");
+    bench.deliver(relay, &genuine);
+    bench.sent.clear();
+    assert_ne!(refuse(&mut bench, relay, &genuine), DropReason::Malformed, "a second time");
+    if oldest != newest {
+        assert_eq!(refuse(&mut bench, relay, &bound(oldest, 66, &key)), DropReason::Unauthentic, "an older one");
+    }
+
+    // A session over the relay; then what a relay, or somebody who plays it, could do with it.
+    let init = peer.begin(bench.now, bench.key.public());
+    bench.deliver(relay, &outer::emit_relayed(RelayIndex(7), &init));
+    let answered = bench.take_sent_to(relay).iter().any(|sent| match Outer::parse(sent) {
+        Ok(Outer::Relayed { inner, .. }) => peer.finish(bench.now, inner),
+        _ => false,
+    });
+    assert!(answered);
+    let packet = packet4(peer.virtual4, NODE4, 80);
+    let data = peer.frame(bench.now, &Frame::Packet(&packet));
+    bench.events.clear();
+    let wrapped = outer::emit_relayed(RelayIndex(7), &data);
+    assert_eq!(refuse(&mut bench, STRANGER, &wrapped), DropReason::UnknownIndex);
+    assert_eq!(refuse(&mut bench, relay, &outer::emit_relayed(RelayIndex(8), &data)), DropReason::UnknownIndex);
+    for length in 0..wrapped.len() {
+        refuse(&mut bench, relay, &wrapped[..length]);
+    }
+    for bit in 64..wrapped.len() * 8 {
+        let mut flipped = wrapped.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if flipped[8] != outer::PUNCH[0] {
+            refuse(&mut bench, relay, &flipped);
+        }
+    }
+    let nested = outer::emit_relayed(RelayIndex(7), &wrapped);
+    assert!(matches!(refuse(&mut bench, relay, &nested), DropReason::Malformed | DropReason::Unexpected));
+    assert_eq!(bench.deliver(relay, &wrapped), Some(packet));
+    assert_eq!(refuse(&mut bench, relay, &wrapped), DropReason::Replayed);
 }

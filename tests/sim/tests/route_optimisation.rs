@@ -79,6 +79,7 @@ fn when_the_direct_path_breaks_traffic_falls_back_to_the_relay_and_returns_later
     let gap = beat.received_here().longest_gap(world.now()).max(beat.received_there().longest_gap(world.now()));
     assert!(gap < SECOND, "{gap:?} without anything");
     world.net.set_link_up(core, true);
-    world.run_for(90 * SECOND);
+    // A failed path is tried again after a minute, and has to live its losses down.
+    world.run_for(150 * SECOND);
     assert!(is_direct(&paths(world, a, b)[0]), "{:?}", paths(world, a, b));
 }
