@@ -23,7 +23,7 @@ build: tools ## everything, optimised
 	$(CARGO) build --release --workspace
 
 demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
-	$(SIM) --scenario demo --seeds 1
+	@$(SIM) --scenario demo --seeds 1
 
 test: tools ## everything that CI runs
 	@./packaging/run-tests
