@@ -80,6 +80,11 @@ impl Probing {
         self.loss
     }
 
+    /// The path works again after it did not: what was lost meanwhile says little of it now.
+    pub(super) fn forgive(&mut self, at_most: u16) {
+        self.loss = self.loss.min(at_most);
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
@@ -118,7 +123,10 @@ impl Probing {
     pub(super) fn answered(&mut self, now: Instant, nonce: u64) -> bool {
         let Some(at) = self.challenges.iter().position(|challenge| challenge.nonce == nonce) else { return false };
         let challenge = self.challenges.remove(at);
-        self.sample(now.since(challenge.sent));
+        if now >= challenge.sent + REMEMBER_FOR {
+            return false;
+        }
+        self.sample(now.since(challenge.sent).min(MAX_TIMEOUT));
         self.loss -= self.loss >> LOSS_SHIFT;
         if challenge.for_capacity {
             self.wide_lost = 0;

@@ -63,7 +63,7 @@ const RECOVER_PAUSES: [Duration; 5] = [
     Duration::from_secs(30),
 ];
 /// Remote addresses remembered to be tried from new local endpoints.
-const MAX_REMEMBERED: usize = 16;
+const MAX_REMEMBERED: usize = 8;
 
 /// One communication with the peer, as the direction coordinator set it up.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use crate::event::PathView;
 use crate::interface::{Endpoint, Interfaces};
 use crate::path::{Path, Proof, Rank, Remote};
 
-/// Paths kept for one peer. When all are taken a failed one makes room, then an unproven one.
+/// Paths kept for one peer. When all are taken a failed direct one makes room, then an unproven one; relayed
+/// ones are few already.
 pub(crate) const MAX_PATHS: usize = 32;
 /// Paths that carry the same datagram while none is known to work.
 const MAX_SPRAY: usize = 3;
@@ -60,6 +61,7 @@ impl Paths {
         }
         if self.list.len() >= MAX_PATHS {
             let worst = (0..self.list.len())
+                .filter(|&at| self.list[at].is_direct())
                 .filter(|&at| matches!(self.list[at].proof(), Proof::Failed | Proof::Unproven))
                 .max_by_key(|&at| self.list[at].rank())?;
             self.list.swap_remove(worst);
