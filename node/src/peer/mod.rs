@@ -185,6 +185,9 @@ impl Peer {
         if peer.record.timestamp >= self.description.record.timestamp {
             self.description = peer;
         }
+        let rekeyed = self.communications.iter().any(|known| known.path_id == path_id && known.psk != psk);
+        // Without a working path for this long, the keys themselves may be what the ends disagree on.
+        let in_vain = self.stranded_since.is_some_and(|since| now.since(since) >= RECOVER_PAUSES[1]);
         let forgotten = self.remember_communication(path_id, psk);
         self.mark_current(&grants);
         for grant in grants {
@@ -199,7 +202,8 @@ impl Peer {
         if self.session.sealing(now).is_some() {
             self.paths.restart_unproven(now);
             self.run_probes(now, ctx, interfaces);
-        } else {
+        }
+        if self.session.sealing(now).is_none() || rekeyed || in_vain {
             self.begin_handshake(now, ctx);
         }
         forgotten

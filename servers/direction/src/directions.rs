@@ -14,7 +14,7 @@
 //! The one who asks first for a communication is its initiator for as long as it is remembered, also when
 //! the other one asks later, after a move: a relay knows the two ends of a communication by their sides.
 
-use ntm_proto::crypto::Secret;
+use ntm_proto::crypto::{self, Secret};
 use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId, TransactionId};
 use ntm_proto::session::relay_token::TokenBody;
 use ntm_proto::time::Instant;
@@ -37,6 +37,8 @@ use crate::registry::State;
 use crate::relays::choose;
 use crate::sending::signal;
 use crate::slab::NONE;
+
+const PSK_LABEL: &[u8] = b"ntmfw communication key v1";
 
 /// Why there is no direction: for the machine and for people.
 pub(crate) type Refusal = (ErrorCode, &'static str);
@@ -329,13 +331,26 @@ impl Coordinator {
         matches!(end, End::Foreign { .. }).then_some(end)
     }
 
-    /// A row for a new communication, with a fresh key.
+    /// The key of a communication. Between two nodes of this domain it is the same again after a restart, so
+    /// that an end which was not reached since goes on with the key that the other end is given. It is bound
+    /// to both nodes: nodes choose path ids, and may choose one that others use.
+    fn psk_of(&mut self, id: PathId, ends: &[End; 2]) -> Secret {
+        match (self.config.service_keys.first(), ends) {
+            (Some(key), [End::Own(one), End::Own(other)]) => {
+                let (low, high) = if one < other { (one, other) } else { (other, one) };
+                crypto::derive(key, &[PSK_LABEL, &id.0, &low.0, &high.0])
+            }
+            _ => Secret::new(self.rng.array()),
+        }
+    }
+
+    /// A row for a new communication, with its key.
     pub(crate) fn remember(&mut self, now: Instant, id: PathId, ends: [End; 2]) -> Result<u32, Refusal> {
         if let Some(old) = self.paths.next_to_forget(now) {
             self.stats.evicted += 1;
             self.forget_path(old);
         }
-        let psk = Secret::new(self.rng.array());
+        let psk = self.psk_of(id, &ends);
         self.paths.insert(now, id, psk, ends, Side::Initiator).ok_or((ErrorCode::Busy, "too many communications"))
     }
 
