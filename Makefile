@@ -39,13 +39,13 @@ doc: ## the code's documentation, links checked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 unit: ## unit, property and protocol tests
-	$(CARGO) test --release --workspace
+	$(CARGO) test --workspace --features ntm-direction/testing,ntm-relay/testing
 
 vectors: ## the public Noise test vectors through both crypto providers
-	$(CARGO) test --release -p ntm-proto --features pure-rust --test noise_vectors -- --nocapture
+	$(CARGO) test -p ntm-proto --features pure-rust --test noise_vectors -- --nocapture
 
 pure: ## the portable crypto provider, and that it interoperates with the fast one
-	$(CARGO) test --release -p ntm-proto --features pure-rust
+	$(CARGO) test -p ntm-proto --features pure-rust
 
 purity: ## proto and node reach no socket, clock, environment or thread
 	@./packaging/check-purity
