@@ -11,7 +11,7 @@ use ntm_proto::time::Instant;
 
 use super::spot::Spot;
 use crate::cli::Report;
-use crate::net::{Burst, Families, HostId, LinkProfile, LinkRef, NatKind, Place, Probability};
+use crate::net::{Burst, Families, HostId, LinkProfile, LinkRef, Place, Probability};
 use crate::stream::Source;
 use crate::world::{Family, Transfer, Who, World};
 
@@ -23,7 +23,6 @@ const PROOF: Duration = Duration::from_secs(90);
 const MAX_NODES: u64 = 4;
 const RATE: u64 = 1_500;
 const CHUNK: usize = 500;
-/// What a virtual packet of a stream is told by; it must never be seen outside.
 const ATTACKER_PORT: u16 = 666;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,17 +178,6 @@ impl Chaos {
         *self.world.dice.pick(&nodes)
     }
 
-    fn random_spot(&mut self) -> Spot {
-        let kinds: Vec<NatKind> = NatKind::nine().collect();
-        match self.world.dice.below(8) {
-            0 => Spot::V4Global,
-            1 => Spot::V6Only,
-            2 => Spot::Dual,
-            3 => Spot::DoubleNat,
-            _ => Spot::V4Nat(*self.world.dice.pick(&kinds)),
-        }
-    }
-
     /// Attaches a node's interface somewhere: a new network, or a NAT where somebody lives already.
     fn settle_somewhere(&mut self, node: usize, iface: u8) {
         let shared = !self.home.nats.is_empty() && self.world.dice.chance(1, 4);
@@ -197,7 +185,7 @@ impl Chaos {
             let nats = self.home.nats.clone();
             (*self.world.dice.pick(&nats), Families::V4)
         } else {
-            let spot = self.random_spot();
+            let spot = Spot::random(&mut self.world.dice);
             let place = spot.build(&mut self.world);
             if matches!(spot, Spot::V4Nat(_)) {
                 self.home.nats.push(place);

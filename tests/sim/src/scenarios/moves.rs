@@ -10,9 +10,8 @@ use ntm_proto::time::Instant;
 
 use super::spot::Spot;
 use crate::cli::Report;
-use crate::net::{Families, NatKind};
+use crate::net::Families;
 use crate::oracle;
-use crate::rng::Dice;
 use crate::stream::Source;
 use crate::world::{Beat, Family, Transfer, Who, World};
 
@@ -143,7 +142,7 @@ fn set_up(seed: u64, report: &Report) -> Result<Scene, String> {
     }
     let servers = world.net.add_site(Families::DUAL);
     let director = world.add_director(domain, servers, Families::DUAL);
-    let spots = [random_spot(&mut world.dice), random_spot(&mut world.dice)];
+    let spots = [Spot::random(&mut world.dice), Spot::random(&mut world.dice)];
     let nodes = [world.add_node(domain, "alpha"), world.add_node(domain, "beta")];
     for (node, spot) in nodes.into_iter().zip(spots) {
         attach(&mut world, node, 0, spot, 10);
@@ -162,17 +161,6 @@ fn set_up(seed: u64, report: &Report) -> Result<Scene, String> {
     let transfer = world.transfer(nodes[0], nodes[1], Family::V4, source(1), source(2));
     world.run_for(PAUSE);
     Ok(Scene { world, relays, director, nodes, spots, half_known: [false; 2], transfer })
-}
-
-fn random_spot(dice: &mut Dice) -> Spot {
-    let kinds: Vec<NatKind> = NatKind::nine().collect();
-    match dice.below(8) {
-        0 => Spot::V4Global,
-        1 => Spot::V6Only,
-        2 => Spot::Dual,
-        3 => Spot::DoubleNat,
-        _ => Spot::V4Nat(*dice.pick(&kinds)),
-    }
 }
 
 /// Attaches a node to a new network of that kind, at a random distance from everything.
@@ -213,7 +201,7 @@ fn take_away(scene: &mut Scene, movers: &[usize]) {
 }
 
 fn place_anew(scene: &mut Scene, mover: usize) -> Spot {
-    let spot = random_spot(&mut scene.world.dice);
+    let spot = Spot::random(&mut scene.world.dice);
     scene.spots[mover] = spot;
     attach(&mut scene.world, scene.nodes[mover], 0, spot, 10);
     spot
@@ -266,7 +254,7 @@ fn switch_interface(scene: &mut Scene) -> Result<Sample, String> {
     let host = scene.world.host_of(Who::Node(node));
     let old = scene.world.net.interfaces(host).next().ok_or("the mover has no interface")?;
     let new = 1 - old;
-    let spot = random_spot(&mut scene.world.dice);
+    let spot = Spot::random(&mut scene.world.dice);
     let beat = start_beat_for(scene, Duration::from_secs(4));
     attach(&mut scene.world, node, new, spot, 20);
     scene.world.run_for(Duration::from_secs(2));

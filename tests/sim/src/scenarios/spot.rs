@@ -1,6 +1,7 @@
 //! The kinds of network a node may find itself in.
 
 use crate::net::{Dependence, Families, NatKind, Place};
+use crate::rng::Dice;
 use crate::world::World;
 
 /// A kind of network, at a site of its own.
@@ -24,6 +25,18 @@ impl Spot {
         all.extend(NatKind::nine().map(Self::V4Nat));
         all.extend([Self::DoubleNat, Self::V6Only, Self::Dual]);
         all
+    }
+
+    /// Any kind, NATs as often as all the others.
+    pub fn random(dice: &mut Dice) -> Self {
+        let kinds: Vec<NatKind> = NatKind::nine().collect();
+        match dice.below(8) {
+            0 => Self::V4Global,
+            1 => Self::V6Only,
+            2 => Self::Dual,
+            3 => Self::DoubleNat,
+            _ => Self::V4Nat(*dice.pick(&kinds)),
+        }
     }
 
     pub fn name(&self) -> String {
