@@ -11,7 +11,7 @@ LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
 .PHONY: help build demo test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench fuzz fuzz-build purity tools
+	sim-long scale bench fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

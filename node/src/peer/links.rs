@@ -51,11 +51,11 @@ impl Peer {
         if self.links.len() < MAX_LINKS {
             return;
         }
-        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let active = self.paths.active_remote();
         let oldest = self.links.iter().position(|link| active != Some(Remote::Relayed(link.id)));
         if let Some(at) = oldest {
             let id = self.links.remove(at).id;
-            self.paths.retain(|path| path.remote != Remote::Relayed(id));
+            self.paths.forget_link(id);
         }
     }
 
@@ -66,7 +66,7 @@ impl Peer {
         let mut settled: Vec<(LinkId, Leg)> = Vec::new();
         let mut homeless: Vec<usize> = Vec::new();
         // The link in use is the last to be moved.
-        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let active = self.paths.active_remote();
         let mut order: Vec<usize> = (0..self.links.len()).collect();
         order.sort_by_key(|&at| active != Some(Remote::Relayed(self.links[at].id)));
         for at in order {
@@ -87,7 +87,7 @@ impl Peer {
             let Some(&leg) = free.or_else(|| legs.iter().find(|leg| **leg == old)).or(legs.first()) else {
                 // Without any interface the link waits for one.
                 self.links[at].forget_index(now);
-                self.paths.retain(|path| path.remote != Remote::Relayed(id));
+                self.paths.forget_link(id);
                 continue;
             };
             settled.push((id, leg));
@@ -95,7 +95,7 @@ impl Peer {
                 continue;
             }
             self.links[at].move_to(now, leg);
-            self.paths.retain(|path| path.remote != Remote::Relayed(id));
+            self.paths.forget_link(id);
             if let Some(place) = self.paths.add(now, leg.local, Remote::Relayed(id)) {
                 // A relay that was dead a moment ago is not the one to hope for.
                 self.paths.at_mut(place).promise = u8::from(failed.contains(&id));
@@ -156,7 +156,7 @@ impl Peer {
     /// Once a grant of the newest direction works, older ones of the same relay only cost keep-alives.
     pub(super) fn drop_older_links(&mut self) {
         let proven = |id: LinkId| self.paths.iter().any(|path| path.remote == Remote::Relayed(id) && path.is_proven());
-        let active = self.paths.active().map(|at| self.paths.at(at).remote);
+        let active = self.paths.active_remote();
         let replaced = |old: &RelayLink| {
             self.links.iter().any(|new| new.is_current && new.id.relay == old.id.relay && proven(new.id))
         };

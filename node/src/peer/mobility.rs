@@ -239,9 +239,6 @@ impl Peer {
         self.rechoose(now, ctx);
         if answered.newly_proven {
             self.drop_older_links();
-            if self.paths.is_active(at) {
-                self.lost_reported = false;
-            }
             self.run_probes(now, ctx, interfaces);
         }
     }

@@ -8,6 +8,7 @@ use ntm_proto::wire::frame::LiveInterface;
 
 use crate::event::PathView;
 use crate::interface::{Endpoint, Interfaces};
+use crate::keys::LinkId;
 use crate::path::{Path, Proof, Rank, Remote};
 
 /// Paths kept for one peer. When all are taken a failed direct one makes room, then an unproven one; relayed
@@ -124,6 +125,15 @@ impl Paths {
     /// No path is the one to trust: the next datagrams go over the most promising few.
     pub(crate) fn forget_active(&mut self) {
         self.active = None;
+    }
+
+    pub(crate) fn active_remote(&self) -> Option<Remote> {
+        self.active().map(|at| self.list[at].remote)
+    }
+
+    /// The link is gone, or leads from elsewhere now: so is its path.
+    pub(crate) fn forget_link(&mut self, link: LinkId) {
+        self.retain(|path| path.remote != Remote::Relayed(link));
     }
 
     pub(crate) fn is_active(&self, at: usize) -> bool {
