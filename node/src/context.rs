@@ -2,8 +2,10 @@
 
 use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::collections::vec_deque::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use ntm_proto::crypto::Provider;
 use ntm_proto::id::{InterfaceId, SessionIndex};
@@ -42,6 +44,7 @@ pub(crate) struct Context {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     last_sequence: u64,
+    route_version: Arc<AtomicU64>,
     indices: BTreeMap<SessionIndex, IndexOwner>,
     binds: BTreeMap<u64, (PeerKey, LinkId)>,
 }
@@ -57,6 +60,7 @@ impl Context {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_sequence: 0,
+            route_version: Arc::new(AtomicU64::new(1)),
             indices: BTreeMap::new(),
             binds: BTreeMap::new(),
         }
@@ -84,6 +88,15 @@ impl Context {
 
     pub(crate) fn pop_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Routes given out before are outdated.
+    pub(crate) fn routes_changed(&self) {
+        self.route_version.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn route_version(&self) -> &Arc<AtomicU64> {
+        &self.route_version
     }
 
     pub(crate) fn unix(&self, now: Instant) -> UnixTime {

@@ -22,7 +22,7 @@ use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::{Frame, PathChallenge, PathResponse};
 use ntm_proto::wire::message::{
-    Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
+    Deregistration, Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
 };
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
@@ -500,6 +500,18 @@ impl DirectorLink {
             }
             _ => Some(Heard::Signal(envelope)),
         }
+    }
+
+    /// The node goes: the coordinator is told, once, and nothing more is done. Should it not hear, the lease ends.
+    pub(crate) fn leave(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
+        if self.is_registered() {
+            let sequence = ctx.sequence(now);
+            let transaction = self.transaction();
+            let message = Message::Deregistration(Deregistration { sequence });
+            self.say(now, ctx, interfaces, Envelope { transaction, message });
+        }
+        self.superseded = true;
+        self.phase = Phase::Offline;
     }
 
     /// Says something to the coordinator from the endpoint that works best.

@@ -27,6 +27,15 @@ pub struct PathView {
     pub cost: u16,
 }
 
+/// A peer as the application may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerView<'a> {
+    pub node: NodeId,
+    pub name: &'a Fqdn,
+    pub virtual4: Ipv4Addr,
+    pub virtual6: Ipv6Addr,
+}
+
 /// Why a communication could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailReason {

@@ -41,8 +41,9 @@ mod tunnel_table;
 pub use config::{Config, Director};
 pub use context::Transmit;
 pub use engine::{ConnectError, Node, Received, SendError, Timer};
-pub use event::{Event, FailReason, PathKind, PathView};
+pub use event::{Event, FailReason, PathKind, PathView, PeerView};
 pub use interface::{Endpoint, LocalInterface};
+pub use peer::{ROUTE_LIFETIME, Route};
 pub use policy::{FlowKey, FlowPolicy, FlowPreference};
 pub use stats::{DropReason, Stats};
 

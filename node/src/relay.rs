@@ -31,6 +31,8 @@ const RETRY: [Duration; 5] = [
 pub(crate) struct NewIndex {
     pub(crate) learned: Option<(SocketAddr, RelayIndex)>,
     pub(crate) outdated: Option<(SocketAddr, RelayIndex)>,
+    /// The relay is about to stop, and no newer direction has replaced its grant yet.
+    pub(crate) leave: bool,
 }
 
 /// One relay grant in use, from one local endpoint.
@@ -87,6 +89,11 @@ impl RelayLink {
         self.index
     }
 
+    /// The newest index it ever had, and where: datagrams may still come under it.
+    pub(crate) fn known_as(&self) -> Option<(SocketAddr, RelayIndex)> {
+        self.previous
+    }
+
     /// Whether the relay has let several binds go unanswered.
     pub(crate) fn is_silent(&self) -> bool {
         self.unanswered >= RETRY.len()
@@ -120,13 +127,14 @@ impl RelayLink {
         self.bound_sequence = bound.sequence;
         self.unanswered = 0;
         self.next_bind = now + REFRESH;
+        let leave = bound.leaving && self.is_current;
         let known = (self.leg.server, bound.index);
         if self.index == Some(bound.index) {
-            return Some(NewIndex { learned: None, outdated: None });
+            return Some(NewIndex { learned: None, outdated: None, leave });
         }
         self.index = Some(bound.index);
         let outdated = self.previous.replace(known);
-        Some(NewIndex { learned: Some(known), outdated: outdated.filter(|old| *old != known) })
+        Some(NewIndex { learned: Some(known), outdated: outdated.filter(|old| *old != known), leave })
     }
 
     /// Under the index, and ends at the relay: proves to it that this address is where the index was sent.
@@ -203,7 +211,9 @@ mod tests {
 
     fn bound(sequence: u64, index: u32, key: &Secret) -> Vec<u8> {
         let here = address("10.0.0.2:1");
-        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, here, |covered| bind_mac(key, covered))
+        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, here, false, |covered| {
+            bind_mac(key, covered)
+        })
     }
 
     fn answer(link: &mut RelayLink, now: u64, sequence: u64, index: u32) -> Option<NewIndex> {
@@ -218,9 +228,29 @@ mod tests {
         let Ok(Outer::RelayBind(bind)) = Outer::parse(&first) else { panic!("a bind was expected") };
         assert_eq!(bind.inner, Some(&[4, 1, 1, 1][..]));
         let new = answer(&mut link, 5, bind.sequence, 77).expect("authentic");
-        assert_eq!(new, NewIndex { learned: Some((address(SERVER), RelayIndex(77))), outdated: None });
+        assert_eq!(new, NewIndex { learned: Some((address(SERVER), RelayIndex(77))), outdated: None, leave: false });
         let second = link.wrap(at(6), &mut ctx, &[4, 1, 1, 1]);
         assert_eq!(second, outer::emit_relayed(RelayIndex(77), &[4, 1, 1, 1]));
+    }
+
+    #[test]
+    fn a_relay_that_says_it_leaves_is_left_until_a_newer_direction_has_come() {
+        let (mut ctx, mut link) = link();
+        let mut answer = |link: &mut RelayLink, now| {
+            link.wrap(at(now), &mut ctx, &[]);
+            link.forget_index(at(now));
+            let key = Secret::new([8; 32]);
+            let here = address("10.0.0.2:1");
+            let (side, index) = (Side::Initiator, RelayIndex(1));
+            link.wrap(at(now), &mut ctx, &[]);
+            let mac = |covered: &[u8]| bind_mac(&key, covered);
+            let bound = outer::emit_relay_bound(side, index, link.sequence, here, true, mac);
+            link.handle_bound(at(now), &RelayBound::parse(&bound).expect("well formed")).expect("authentic").leave
+        };
+        assert!(answer(&mut link, 1));
+        assert!(answer(&mut link, 2), "the direction server may not know it yet");
+        link.is_current = false;
+        assert!(!answer(&mut link, 3));
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl TunnelTable {
         }
         ctx.release_indices_of(IndexOwner::Peer(key));
         self.free.push(key);
+        ctx.routes_changed();
     }
 
     pub(crate) fn note_path(&mut self, path_id: PathId, key: PeerKey, forgotten: Option<PathId>) {
@@ -160,6 +161,17 @@ impl TunnelTable {
         let Some(peer) = self.rows.get_mut(key.0 as usize).and_then(Option::as_deref_mut) else { return };
         while let Some(index) = peer.session.take_retired() {
             ctx.release_index(index);
+        }
+        peer.note_settled(now);
+        let mark = peer.route_mark(now);
+        if mark != peer.routed {
+            peer.routed = mark;
+            ctx.routes_changed();
+        }
+        while let Some((server, index, link)) = peer.take_outdated_index() {
+            if self.by_relay_index.get(&(server, index)) == Some(&(key, link)) {
+                self.by_relay_index.remove(&(server, index));
+            }
         }
         let wanted = peer.next_timeout(now);
         match self.scheduled.get(&key) {

@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod crypto;
+pub mod hex;
 pub mod id;
 pub mod identity;
 pub mod rng;

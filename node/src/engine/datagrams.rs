@@ -20,7 +20,7 @@ use crate::interface::{Endpoint, Interfaces};
 use crate::keys::IndexOwner;
 use crate::keys::PeerKey;
 use crate::path::Remote;
-use crate::peer::{Arrival, Inbound, Peer};
+use crate::peer::{Arrival, Inbound, Opened, Peer};
 use crate::stats::DropReason;
 
 impl Node {
@@ -253,6 +253,10 @@ impl Node {
             Some(new) => {
                 self.ctx.forget_bind(bound.sequence);
                 self.peers.note_relay_index(key, id, new.learned, new.outdated);
+                let path_id = self.peers.get(key).and_then(|peer| peer.path_ids().last());
+                if let Some(path_id) = path_id.filter(|_| new.leave) {
+                    self.refresh_direction(now, key, path_id);
+                }
             }
             None => self.ctx.stats.drop(DropReason::Unauthentic),
         }
@@ -325,8 +329,12 @@ impl Node {
                 return None;
             }
         };
-        let received = handle_frame(now, &mut self.ctx, &self.interfaces, peer, arrival, &mine, datagram, opened);
-        self.peers.settle(now, &mut self.ctx, key);
+        let Opened { plaintext, routine } = opened;
+        let received = handle_frame(now, &mut self.ctx, &self.interfaces, peer, arrival, &mine, datagram, plaintext);
+        // Of the datagrams of a fast stream, one in a while is enough for the timers.
+        if !routine || matches!(received, Inbound::Nothing) || peer.is_unsettled(now) {
+            self.peers.settle(now, &mut self.ctx, key);
+        }
         match received {
             Inbound::Packet(packet) => Some(Received { peer: node, packet }),
             Inbound::Nothing => None,

@@ -5,9 +5,11 @@ mod datagrams;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::sync::atomic::AtomicU64;
 
 use ntm_proto::id::{InterfaceId, NodeId, PathId};
 use ntm_proto::identity::NodeRecord;
@@ -21,12 +23,12 @@ use crate::config::Config;
 use crate::context::{Context, Transmit};
 use crate::direction::{Directions, Purpose};
 use crate::director::DirectorLink;
-use crate::event::{Event, PathView};
+use crate::event::{Event, PathView, PeerView};
 use crate::held::Held;
 use crate::interface::{Interfaces, LocalInterface};
 use crate::keys::PeerKey;
 use crate::path::Remote;
-use crate::peer::{Arrival, Need, Peer};
+use crate::peer::{Arrival, Need, Peer, Route};
 use crate::policy::{FlowKey, FlowPolicy};
 use crate::stats::{DropReason, Stats};
 use crate::survey::Survey;
@@ -219,6 +221,11 @@ impl Node {
         self.director.set_ticket(now, ticket, key);
     }
 
+    /// The node goes: its coordinator is told, and the engine stays silent from now on.
+    pub fn handle_leaving(&mut self, now: Instant) {
+        self.director.leave(now, &mut self.ctx, &self.interfaces);
+    }
+
     /// A push message said that somebody asks for this node: see that the coordinator reaches it.
     pub fn handle_wake(&mut self, now: Instant) {
         self.director.wake(now, &mut self.ctx, &self.interfaces, self.survey.rtts());
@@ -268,9 +275,52 @@ impl Node {
         stranded.ok_or(SendError::NoSuchPeer)
     }
 
+    /// Where packets of this flow go, for a thread that seals and sends them by itself. `None` where only
+    /// [`Node::send`] will do. To be asked again when [`Node::route_version`] changes.
+    pub fn route(&mut self, now: Instant, flow: &FlowKey) -> Option<Route> {
+        if !self.my_addresses().contains(&flow.source) {
+            return None;
+        }
+        let key = self.peers.by_virtual(flow.destination)?;
+        let policy = self.policy.take();
+        let route = self.with_peer(now, key, |peer, _, _| {
+            let routes = peer.routes_of(now, policy.as_deref(), flow);
+            peer.route(now, routes)
+        });
+        self.policy = policy;
+        route.flatten()
+    }
+
+    /// A number that changes whenever a route given out may have become wrong. Threads read it without asking
+    /// the engine: read it before asking for a route, and again before each use.
+    pub fn route_version(&self) -> Arc<AtomicU64> {
+        self.ctx.route_version().clone()
+    }
+
+    /// Whether packets to this virtual address find a peer.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.peers.by_virtual(address).is_some()
+    }
+
     /// From now on flows take the paths this policy chooses for them.
     pub fn set_flow_policy(&mut self, policy: Option<Box<dyn FlowPolicy>>) {
         self.policy = policy;
+        self.ctx.routes_changed();
+    }
+
+    /// The peers in the tunnel table, with the names and virtual addresses they have.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
+        self.peers.iter().map(|peer| PeerView {
+            node: peer.node,
+            name: &peer.description.record.fqdn,
+            virtual4: peer.virtual4(),
+            virtual6: peer.virtual6(),
+        })
+    }
+
+    /// The peer with this virtual address.
+    pub fn peer_at(&self, address: IpAddr) -> Option<NodeId> {
+        self.peers.by_virtual(address).and_then(|key| self.peers.get(key)).map(|peer| peer.node)
     }
 
     /// The paths to a peer, the one in use first.

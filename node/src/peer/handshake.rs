@@ -70,15 +70,17 @@ impl Peer {
         self.send_handshake(now, ctx, &datagram);
     }
 
-    /// Over every path that may work: while a session is up, only over what its traffic takes.
+    /// Over every path that may work: while a session is up, only over what its traffic takes. Without keys that
+    /// the peer holds no probe is answered, and nothing but this finds out whether a path that failed works again.
     fn send_handshake(&mut self, now: Instant, ctx: &mut Context, datagram: &[u8]) {
-        if self.session.sealing(now).is_some() && self.paths.active().is_some() {
+        let has_keys = self.session.is_confirmed(now);
+        if has_keys && self.paths.active().is_some() {
             let routes = self.paths.routes(now);
             self.send_over_all(now, ctx, routes, datagram);
             return;
         }
         for at in 0..self.paths.len() {
-            if self.paths.at(at).proof() != Proof::Failed {
+            if !has_keys || self.paths.at(at).proof() != Proof::Failed {
                 self.send_over(now, ctx, at, datagram);
             }
         }
@@ -93,7 +95,7 @@ impl Peer {
     ) -> Result<(), HandshakeError> {
         self.session.handle_response(now, response)?;
         let attempt = self.attempt.take();
-        if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
+        if let Some(at) = self.path_of(now, arrival) {
             // Which of several copies was answered is not known: then the round trip is not either.
             let sent = attempt.filter(|attempt| !attempt.retransmitted).map(|attempt| attempt.last_sent);
             let path = self.paths.at_mut(at);
@@ -149,14 +151,15 @@ impl Peer {
         }
         communication.peer_sequence = communication.peer_sequence.max(request.sequence);
         ctx.stats.handshakes_answered += 1;
-        if let Some(at) = self.paths.add(now, arrival.local, arrival.remote) {
+        let came_by = self.path_of(now, arrival);
+        if let Some(at) = came_by {
             self.paths.at_mut(at).heard(received);
             self.send_over(now, ctx, at, &response);
-            // The way it came may be open in one direction only: the answer must get there before the data
-            // that will be sealed with what it agrees on, so it takes the ways the data will take.
-            for &other in self.paths.routes(now).places().iter().filter(|&&other| other != at) {
-                self.send_over(now, ctx, other, &response);
-            }
+        }
+        // The way it came may be open in one direction only: the answer must get there before the data
+        // that will be sealed with what it agrees on, so it takes the ways the data will take.
+        for &other in self.paths.routes(now).places().iter().filter(|&&other| Some(other) != came_by) {
+            self.send_over(now, ctx, other, &response);
         }
         self.session_up(now, ctx);
         Ok(response)
@@ -180,6 +183,9 @@ impl Peer {
         if !self.up_reported {
             self.up_reported = true;
             ctx.emit(Event::PeerUp { peer: self.node });
+        }
+        if self.is_stranded() {
+            // New keys open what nothing could open before: what failed for want of them may work.
             self.paths.restart_unproven(now);
         }
         self.rechoose(now, ctx);

@@ -5,7 +5,9 @@
 //! links are spread over the interfaces, so that losing one interface leaves a relayed path that already works.
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
+use ntm_proto::id::RelayIndex;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::RelayGrant;
 
@@ -18,6 +20,8 @@ use crate::relay::{Leg, RelayLink, legs};
 
 /// Relay links kept for one peer; the oldest idle one goes first.
 const MAX_LINKS: usize = 8;
+/// Links given up whose indexes are still honoured: the peer may send over them until it notices.
+const MAX_LEFT: usize = 8;
 
 impl Peer {
     pub(crate) fn link(&self, id: LinkId) -> Option<&RelayLink> {
@@ -53,10 +57,22 @@ impl Peer {
         }
         let active = self.paths.active_remote();
         let oldest = self.links.iter().position(|link| active != Some(Remote::Relayed(link.id)));
-        if let Some(at) = oldest {
-            let id = self.links.remove(at).id;
-            self.paths.forget_link(id);
+        if let Some(id) = oldest.map(|at| self.links[at].id) {
+            self.leave_links(&[id]);
         }
+    }
+
+    fn leave_links(&mut self, ids: &[LinkId]) {
+        let left = self.links.iter().filter(|link| ids.contains(&link.id));
+        let known = left.filter_map(|link| link.known_as().map(|(server, index)| (server, index, link.id)));
+        self.left.extend(known);
+        self.links.retain(|link| !ids.contains(&link.id));
+        ids.iter().for_each(|&id| self.paths.forget_link(id));
+    }
+
+    /// An index under which nothing is awaited any more.
+    pub(crate) fn take_outdated_index(&mut self) -> Option<(SocketAddr, RelayIndex, LinkId)> {
+        if self.left.len() > MAX_LEFT { self.left.pop_front() } else { None }
     }
 
     /// Gives every link a leg that exists, and links of one relay different interfaces where there are
@@ -166,10 +182,7 @@ impl Peer {
             .filter(|link| !link.is_current && active != Some(Remote::Relayed(link.id)) && replaced(link))
             .map(|link| link.id)
             .collect();
-        if !outdated.is_empty() {
-            self.links.retain(|link| !outdated.contains(&link.id));
-            self.paths.retain(|path| !matches!(path.remote, Remote::Relayed(id) if outdated.contains(&id)));
-        }
+        self.leave_links(&outdated);
     }
 }
 

@@ -168,7 +168,14 @@ impl Peer {
         arrival: Arrival,
         challenge: &PathChallenge,
     ) {
-        let Some(at) = self.paths.add(now, arrival.local, arrival.remote) else {
+        let observed = match arrival.remote {
+            Remote::Direct(from) => from,
+            Remote::Relayed(link) => match self.link(link) {
+                Some(link) => link.leg.server,
+                None => return,
+            },
+        };
+        let Some(at) = self.path_of(now, arrival) else {
             ctx.stats.drop(DropReason::Full);
             return;
         };
@@ -180,13 +187,6 @@ impl Peer {
             path.renew(now);
         }
         path.remote_interface = named;
-        let observed = match arrival.remote {
-            Remote::Direct(from) => from,
-            Remote::Relayed(link) => match self.link(link) {
-                Some(link) => link.leg.server,
-                None => return,
-            },
-        };
         let response = PathResponse {
             nonce: challenge.nonce,
             interface: arrival.local.interface,

@@ -4,6 +4,7 @@
 //! - [`handshake`]: making and renewing the session;
 //! - [`links`]: the relays the peer can be reached through;
 //! - [`traffic`]: virtual packets out and in;
+//! - [`route`]: where packets go that the engine does not see;
 //! - [`mobility`]: probes, notices, and what happens when an interface of either end changes.
 //!
 //! Invariant: keys belong to the pair of nodes, paths only say where sealed datagrams go; losing every
@@ -13,15 +14,16 @@ mod handshake;
 mod links;
 mod mobility;
 pub(crate) mod paths;
+mod route;
 mod traffic;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use ntm_proto::crypto::PublicKeyBytes;
-use ntm_proto::id::{InterfaceId, NodeId, PathId};
+use ntm_proto::id::{InterfaceId, NodeId, PathId, RelayIndex};
 use ntm_proto::session::Psk;
 use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::pair::Session;
@@ -33,12 +35,14 @@ use ntm_proto::wire::outer;
 use crate::context::Context;
 use crate::event::{Event, PathView};
 use crate::interface::{Change, Endpoint, Interfaces};
-use crate::keys::PeerKey;
+use crate::keys::{LinkId, PeerKey};
 use crate::path::Remote;
 use crate::relay::RelayLink;
 
 pub(crate) use handshake::envelope;
-pub(crate) use traffic::Inbound;
+pub(crate) use route::RouteMark;
+pub use route::{ROUTE_LIFETIME, Route};
+pub(crate) use traffic::{Inbound, Opened};
 
 use handshake::Attempt;
 
@@ -52,6 +56,8 @@ const MAX_WAITING: usize = 64;
 const DORMANT_AFTER: Duration = Duration::from_secs(300);
 /// Traffic this recent makes an active path worth the faster heartbeat.
 const BUSY_WITHIN: Duration = Duration::from_secs(5);
+/// How long a stream of datagrams may flow before timers are looked at again.
+const UNSETTLED: Duration = Duration::from_millis(20);
 /// Without any usable path for this long, the peer is reported lost.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 /// Pauses between asking for a new direction while no path works.
@@ -96,6 +102,8 @@ pub(crate) struct Peer {
     pub(crate) session: Session<DATA_WINDOW_WORDS>,
     pub(crate) paths: Paths,
     pub(crate) links: Vec<RelayLink>,
+    /// The indexes of links that were given up, the oldest first.
+    left: VecDeque<(SocketAddr, RelayIndex, LinkId)>,
     communications: Vec<Communication>,
     attempt: Option<Attempt>,
     waiting: VecDeque<Vec<u8>>,
@@ -115,6 +123,9 @@ pub(crate) struct Peer {
     next_recovery: Instant,
     /// Remote addresses that worked or were named, best first: what a new local endpoint tries.
     remembered: Vec<(Remote, Option<(InterfaceId, u16)>)>,
+    /// What the routes that were given out are made of.
+    pub(crate) routed: RouteMark,
+    settled: Instant,
 }
 
 impl Peer {
@@ -126,6 +137,7 @@ impl Peer {
             session: Session::new(ctx.provider),
             paths: Paths::default(),
             links: Vec::new(),
+            left: VecDeque::new(),
             communications: Vec::new(),
             attempt: None,
             waiting: VecDeque::new(),
@@ -141,6 +153,8 @@ impl Peer {
             recoveries: 0,
             next_recovery: now + RECOVER_PAUSES[1],
             remembered: Vec::new(),
+            routed: RouteMark::default(),
+            settled: now,
         }
     }
 
@@ -263,6 +277,15 @@ impl Peer {
         }
     }
 
+    /// The path a datagram came by, made if it is new. What was on its way over a link that was given up
+    /// came by none: nothing can be sent back over that.
+    fn path_of(&mut self, now: Instant, arrival: Arrival) -> Option<usize> {
+        match arrival.remote {
+            Remote::Relayed(link) if self.link(link).is_none() => None,
+            remote => self.paths.add(now, arrival.local, remote),
+        }
+    }
+
     /// Sends one outer datagram over one path, if what its address has sent permits that.
     fn send_over(&mut self, now: Instant, ctx: &mut Context, at: usize, datagram: &[u8]) {
         if !self.paths.at(at).allowance.permits(datagram.len()) {
@@ -312,6 +335,15 @@ impl Peer {
 
     pub(crate) fn is_dormant(&self, now: Instant) -> bool {
         now.since(self.last_traffic) >= DORMANT_AFTER && self.waiting.is_empty()
+    }
+
+    /// Whether timers and routes were looked at too long ago.
+    pub(crate) fn is_unsettled(&self, now: Instant) -> bool {
+        now.since(self.settled) >= UNSETTLED
+    }
+
+    pub(crate) fn note_settled(&mut self, now: Instant) {
+        self.settled = now;
     }
 
     fn is_busy(&self, now: Instant) -> bool {

@@ -24,6 +24,14 @@ pub(super) const BIND_EXCESS: usize = outer::RELAY_BIND - outer::RELAYED_HEADER;
 /// How long a newly seen source gets copies before it is proven or ignored.
 pub(super) const ECHO: Duration = Duration::from_millis(500);
 
+/// A datagram that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) plaintext: Range<usize>,
+    /// It came by a known path under keys in use: it changes no timer by itself.
+    pub(crate) routine: bool,
+}
+
 /// What an opened frame means for the application.
 #[derive(Debug)]
 pub(crate) enum Inbound<'a> {
@@ -88,11 +96,18 @@ impl Peer {
     }
 
     fn flow_routes(&self, now: Instant, policy: Option<&dyn FlowPolicy>, packet: &[u8]) -> Routes {
+        match policy.and(FlowKey::of(packet)) {
+            Some(flow) => self.routes_of(now, policy, &flow),
+            None => self.paths.routes(now),
+        }
+    }
+
+    /// The paths that packets of this flow take now.
+    pub(crate) fn routes_of(&self, now: Instant, policy: Option<&dyn FlowPolicy>, flow: &FlowKey) -> Routes {
         let Some(policy) = policy else { return self.paths.routes(now) };
-        let Some(flow) = FlowKey::of(packet) else { return self.paths.routes(now) };
         let usable: Vec<usize> = (0..self.paths.len()).filter(|&at| self.paths.at(at).rank().is_usable()).collect();
         let views: Vec<_> = usable.iter().map(|&at| self.paths.at(at).view()).collect();
-        match policy.choose(&flow, &views) {
+        match policy.choose(flow, &views) {
             FlowPreference::Path(place) if place < usable.len() => Routes::one(usable[place]),
             _ => self.paths.routes(now),
         }
@@ -134,14 +149,14 @@ impl Peer {
         ctx: &mut Context,
         datagram: &mut [u8],
         arrival: Arrival,
-    ) -> Result<Range<usize>, OpenError> {
+    ) -> Result<Opened, OpenError> {
         let length = datagram.len();
         let opened = self.session.open_in_place(now, datagram)?;
         let known = self.paths.find(arrival.local, arrival.remote);
         let path = match known {
             Some(at) => Some(at),
             // Only the newest datagram moves a path: an old one delayed or replayed elsewhere does not.
-            None if opened.highest => self.paths.add(now, arrival.local, arrival.remote),
+            None if opened.highest => self.path_of(now, arrival),
             None => None,
         };
         if let Some(at) = path {
@@ -158,7 +173,7 @@ impl Peer {
         if opened.confirmed {
             self.flush(now, ctx);
         }
-        Ok(opened.plaintext)
+        Ok(Opened { plaintext: opened.plaintext, routine: known.is_some() && !opened.confirmed })
     }
 
     /// Checks a virtual packet against who may send it to whom, and gives it to the application.

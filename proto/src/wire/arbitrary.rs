@@ -316,7 +316,7 @@ fn outer_of(kind: OuterType) -> BoxedStrategy<Vec<u8>> {
             .boxed(),
         OuterType::RelayBound => (select(Side::ALL), relay_index(), any::<u64>(), address())
             .prop_map(|(side, index, sequence, observed)| {
-                outer::emit_relay_bound(side, index, sequence, observed, checksum)
+                outer::emit_relay_bound(side, index, sequence, observed, false, checksum)
             })
             .boxed(),
         OuterType::RelayPing => any::<u64>().prop_map(outer::emit_relay_ping).boxed(),

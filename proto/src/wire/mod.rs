@@ -24,6 +24,7 @@ pub mod identity;
 pub mod message;
 pub mod outer;
 pub mod registry;
+pub mod stream;
 pub mod tlv;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! Data              type(1)=4  flags(1)  reserved(2)  receiver(4)  counter(8)  ciphertext  tag(16)
 //! Relayed           type(1)=5  reserved(3)  relay index(4)  one of the four above, or a punch
 //! RelayBind         type(1)=6  side(1)  reserved(2)  sequence(8)  token(56)  mac(16)  nothing, or as in Relayed
-//! RelayBound        type(1)=7  side(1)  reserved(2)  relay index(4)  sequence(8)  observed(18)  mac(16)
+//! RelayBound        type(1)=7  side(1)  flags(1)  reserved(1)  relay index(4)  sequence(8)  observed(18)  mac(16)
 //! RelayPing         type(1)=8  reserved(3)  nonce(8)  reserved(20)
 //! RelayPong         type(1)=9  reserved(3)  nonce(8)  observed(18)  reserved(2)
 //! Punch             type(1)=10 reserved(3)  padding
@@ -61,6 +61,8 @@ pub const RELAY_BIND_COVERED: usize = 12 + RelayToken::LEN;
 /// Bytes of a relay bind before what it carries.
 pub const RELAY_BIND: usize = RELAY_BIND_COVERED + MAC;
 /// Bytes of a relay bound that its MAC covers.
+/// The flag in a relay's answer to a bind that says that it is about to stop.
+const RELAY_LEAVING: u8 = 1;
 pub const RELAY_BOUND_COVERED: usize = 16 + FIXED_ADDRESS;
 /// Bytes of a relay bound.
 pub const RELAY_BOUND: usize = RELAY_BOUND_COVERED + MAC;
@@ -159,6 +161,8 @@ pub struct RelayBound<'a> {
     pub sequence: u64,
     /// Where the relay saw the bind come from.
     pub observed: SocketAddr,
+    /// The relay is about to stop: its nodes should go on elsewhere.
+    pub leaving: bool,
     pub mac: &'a [u8; MAC],
     covered: &'a [u8],
 }
@@ -329,8 +333,10 @@ impl<'a> RelayBind<'a> {
 impl<'a> RelayBound<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
         let (side, mut input) = header(datagram, OuterType::RelayBound)?;
+        let flags = datagram.get(2).copied().unwrap_or_default();
         let bound = Self {
             side: Side::from_number(side).ok_or(ParseError::BadValue)?,
+            leaving: flags & RELAY_LEAVING != 0,
             index: RelayIndex(input.u32()?),
             sequence: input.u64()?,
             observed: input.fixed_address()?,
@@ -431,11 +437,13 @@ pub fn emit_relay_bound(
     index: RelayIndex,
     sequence: u64,
     observed: SocketAddr,
+    leaving: bool,
     mac: impl FnOnce(&[u8]) -> [u8; MAC],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(RELAY_BOUND);
     let mut writer = Writer::new(&mut out);
-    writer.bytes(&[OuterType::RelayBound as u8, side.number(), 0, 0]);
+    let flags = if leaving { RELAY_LEAVING } else { 0 };
+    writer.bytes(&[OuterType::RelayBound as u8, side.number(), flags, 0]);
     writer.u32(index.0);
     writer.u64(sequence);
     writer.fixed_address(observed);
@@ -561,7 +569,7 @@ mod tests {
 
         let observed = "192.0.2.1:4660".parse().unwrap();
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, 0x12, 0x34];
-        let bound = emit_relay_bound(Side::Initiator, RelayIndex(3), 5, observed, |_| [0x33; MAC]);
+        let bound = emit_relay_bound(Side::Initiator, RelayIndex(3), 5, observed, false, |_| [0x33; MAC]);
         let covered = [&[7, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5][..], &mapped].concat();
         assert_eq!(bound, [&covered[..], &[0x33; 16]].concat());
         assert_eq!(bound.len(), RELAY_BOUND);
@@ -603,7 +611,7 @@ mod tests {
     fn what_is_too_short_or_too_long_for_its_type_is_refused() {
         let exact = [
             CookieReply { receiver: SessionIndex(1), nonce: &[0; 24], sealed: &[0; 32] }.emit(),
-            emit_relay_bound(Side::Initiator, RelayIndex(1), 1, "[::]:0".parse().unwrap(), checksum),
+            emit_relay_bound(Side::Initiator, RelayIndex(1), 1, "[::]:0".parse().unwrap(), false, checksum),
             emit_relay_ping(1),
             emit_relay_pong(1, "[::]:0".parse().unwrap()),
         ];
@@ -660,7 +668,7 @@ mod tests {
         fn every_datagram_arrives_as_it_was_sent(
             (sender, receiver, index) in (session_index(), session_index(), relay_index()),
             (counter, side, token) in (any::<u64>(), select(Side::ALL), token()),
-            (observed, inner) in (address(), relayable()),
+            (observed, inner, leaving) in (address(), relayable(), any::<bool>()),
         ) {
             let datagram = emit_handshake_response(sender, receiver, &NOISE);
             let response = HandshakeResponse::parse(&datagram).unwrap();
@@ -674,10 +682,11 @@ mod tests {
             prop_assert_eq!((bind.side, bind.sequence, &bind.token), (side, counter, &token));
             prop_assert_eq!((bind.inner, *bind.mac), (Some(&inner[..]), checksum(bind.covered())));
 
-            let datagram = emit_relay_bound(side, index, counter, observed, checksum);
+            let datagram = emit_relay_bound(side, index, counter, observed, leaving, checksum);
             let bound = RelayBound::parse(&datagram).unwrap();
             prop_assert_eq!((bound.side, bound.index, bound.sequence), (side, index, counter));
             prop_assert_eq!((bound.observed, *bound.mac), (observed, checksum(bound.covered())));
+            prop_assert_eq!(bound.leaving, leaving);
 
             let datagram = emit_relay_pong(counter, observed);
             prop_assert_eq!(Outer::parse(&datagram), Ok(Outer::RelayPong { nonce: counter, observed }));

@@ -55,6 +55,14 @@ numbers! {
 }
 
 numbers! {
+    /// Whom a datagram in a stream is for, or from.
+    pub enum StreamEnd: u8 {
+        Relay = 0,
+        Director = 1,
+    }
+}
+
+numbers! {
     /// The first byte of a frame that is no virtual packet.
     ///
     /// Numbers from 0x40 to 0x4f and from 0x60 to 0x6f are never assigned: they begin an IPv4 or

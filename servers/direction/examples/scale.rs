@@ -4,7 +4,8 @@
 //!
 //! Each size runs in a process of its own. Nodes are registered by an inner shortcut; what is measured goes
 //! through `handle_datagram` with datagrams that stand-ins for the nodes have sealed beforehand, and ends
-//! when every answer has been sealed and taken. Every size does the same number of operations in the same
+//! when every answer has been sealed and taken. Keep-alives are measured a second time with `handle_batch`, as a
+//! driver hands them over that receives many at once. Every size does the same number of operations in the same
 //! batches, on nodes picked at random, so at a million the caches are cold as they are in life. Times are the
 //! coordinator's alone, the median of all batches; memory is what the process grew by while the nodes registered,
 //! by `/proc/self/statm`.
@@ -16,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant as Clock;
 
 use ntm_direction::testing::{BEGIN, Domain, fqdn};
-use ntm_direction::{Coordinator, Transmit};
+use ntm_direction::{Coordinator, Datagram, Transmit};
 use ntm_proto::crypto::{self, Secret, Suite};
 use ntm_proto::id::{DeviceName, InterfaceId, NodeId, PathId, SessionIndex, TransactionId};
 use ntm_proto::identity::NodeRecord;
@@ -47,8 +48,8 @@ fn main() {
         return;
     }
     println!(
-        "{:>9} {:>12} {:>9} {:>12} {:>10} {:>11}",
-        "nodes", "keep-alive", "move", "direction", "expiry", "bytes/node"
+        "{:>9} {:>12} {:>12} {:>9} {:>12} {:>10} {:>11}",
+        "nodes", "keep-alive", "in batches", "move", "direction", "expiry", "bytes/node"
     );
     let own = std::env::current_exe().expect("the name of this program");
     for size in SIZES {
@@ -75,6 +76,8 @@ struct Bench {
     rng: Rng,
     /// Of the batch: the transactions of each node are its own.
     serial: u32,
+    /// Whether the coordinator is handed each batch at once.
+    together: bool,
 }
 
 fn measure(size: u32) {
@@ -85,7 +88,8 @@ fn measure(size: u32) {
     let suite = config.provider.suites()[0];
     let now = Instant::from_millis(1_000);
     let coordinator = Coordinator::new(now, config, [1; 32]);
-    let mut bench = Bench { coordinator, local: domain.address, suite, now, rng: Rng::from_seed([2; 32]), serial: 0 };
+    let rng = Rng::from_seed([2; 32]);
+    let mut bench = Bench { coordinator, local: domain.address, suite, now, rng, serial: 0, together: false };
 
     let before = resident();
     let indices: Vec<SessionIndex> = (0..size).map(|number| bench.register(number)).collect();
@@ -94,10 +98,14 @@ fn measure(size: u32) {
 
     let mut clients = bench.sample(size, &indices);
     let keep_alive = bench.median(&mut clients, Bench::keep_alives);
+    bench.together = true;
+    let together = bench.median(&mut clients, Bench::keep_alives);
+    bench.together = false;
     let moved = bench.median(&mut clients, Bench::moves);
     let direction = bench.median(&mut clients, Bench::directions);
     let expiry = bench.expire(size);
-    println!("{size:>9} {keep_alive:>9.2} µs {moved:>6.2} µs {direction:>9.2} µs {expiry:>7.2} µs {bytes:>11}");
+    print!("{size:>9} {keep_alive:>9.2} µs {together:>9.2} µs {moved:>6.2} µs ");
+    println!("{direction:>9.2} µs {expiry:>7.2} µs {bytes:>11}");
 }
 
 impl Bench {
@@ -220,13 +228,19 @@ impl Bench {
     }
 
     /// Microseconds of the coordinator, and what it sent.
-    fn run(&mut self, datagrams: Vec<(SocketAddr, Vec<u8>)>) -> (f64, Vec<Transmit>) {
+    fn run(&mut self, mut datagrams: Vec<(SocketAddr, Vec<u8>)>) -> (f64, Vec<Transmit>) {
         let mut sent = Vec::with_capacity(2 * datagrams.len());
+        let local = self.local;
         let clock = Clock::now();
-        for (from, mut datagram) in datagrams {
-            self.coordinator.handle_datagram(self.now, self.local, from, &mut datagram);
-            while let Some(transmit) = self.coordinator.poll_transmit() {
-                sent.push(transmit);
+        if self.together {
+            let mut batch: Vec<Datagram<'_>> =
+                datagrams.iter_mut().map(|(from, bytes)| Datagram { local, from: *from, bytes }).collect();
+            self.coordinator.handle_batch(self.now, &mut batch);
+            sent.extend(std::iter::from_fn(|| self.coordinator.poll_transmit()));
+        } else {
+            for (from, datagram) in &mut datagrams {
+                self.coordinator.handle_datagram(self.now, local, *from, datagram);
+                sent.extend(std::iter::from_fn(|| self.coordinator.poll_transmit()));
             }
         }
         (clock.elapsed().as_secs_f64() * 1e6, sent)

@@ -38,6 +38,9 @@ pub struct Config {
     /// last ticket sealed with it has expired.
     pub service_keys: Vec<Secret>,
     pub relays: BTreeMap<RelayId, RelayConfig>,
+    /// This domain's other DCs, by their names. With any, a node that is not registered here may be so there: the
+    /// driver finds it in the registry that all of them share.
+    pub siblings: BTreeMap<Fqdn, ServerCert>,
     /// Other domains whose keys are pinned.
     pub domains: BTreeMap<Fqdn, PinnedDomain>,
     /// A /64. Fixed for the life of the coordinator.
@@ -56,6 +59,8 @@ pub struct Config {
     pub max_nodes: usize,
     /// Handshakes a second above which cookies are asked for.
     pub handshakes_per_second: u32,
+    /// A node is answered only when the driver has stored it, and gets the virtual IPv4 address the store chose.
+    pub store_first: bool,
 }
 
 /// A relay of this domain.
@@ -99,6 +104,7 @@ impl Config {
             noise,
             service_keys,
             relays: BTreeMap::new(),
+            siblings: BTreeMap::new(),
             domains: BTreeMap::new(),
             prefix6: DEFAULT_PREFIX6,
             pool4: DEFAULT_POOL4,
@@ -108,6 +114,7 @@ impl Config {
             grant_rate: 0,
             max_nodes: MAX_NODES,
             handshakes_per_second: crate::limits::HANDSHAKES_PER_SECOND,
+            store_first: false,
         }
     }
 }
@@ -118,6 +125,7 @@ impl core::fmt::Debug for Config {
             .field("domain", &self.domain)
             .field("addresses", &self.addresses)
             .field("relays", &self.relays.keys())
+            .field("siblings", &self.siblings.keys())
             .field("domains", &self.domains.keys())
             .finish_non_exhaustive()
     }

@@ -10,8 +10,10 @@ use ntm_proto::rng::Rng;
 use ntm_proto::session::cookie::{CookieJar, LoadMeter};
 use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::time::{Instant, WallClock};
+use ntm_proto::wire::message::Target;
 use ntm_proto::wire::outer::{self, OuterType};
 
+use crate::applicants::{Applicants, Application};
 use crate::config::Config;
 use crate::delivery::Deliveries;
 use crate::domains::Domains;
@@ -22,6 +24,7 @@ use crate::paths::{Held, Paths};
 use crate::peers::Peers;
 use crate::registry::{Registry, State};
 use crate::relay_servers::Reported;
+use crate::siblings::Finds;
 use crate::stats::{Gauges, Stats};
 
 /// A direction coordinator. See the crate's documentation for how to drive it.
@@ -31,11 +34,13 @@ pub struct Coordinator {
     pub(crate) registry: Registry,
     pub(crate) links: Links,
     pub(crate) handshakes: Handshakes,
+    pub(crate) applicants: Applicants,
     pub(crate) paths: Paths,
     pub(crate) held: Held,
     pub(crate) deliveries: Deliveries,
     pub(crate) peers: Peers,
     pub(crate) domains: Domains,
+    pub(crate) finds: Finds,
     /// What each relay said last.
     pub(crate) reported: BTreeMap<RelayId, Reported>,
     pub(crate) jar: CookieJar,
@@ -70,8 +75,15 @@ pub enum Event {
     /// Find the DC and the key of the domain that holds this name, and call
     /// [`Coordinator::handle_domain_found`] with the same name.
     FindDomain(Fqdn),
-    /// A node registered for the first time, or with a new record: to be stored, and given to
-    /// [`Coordinator::restore`] after a restart.
+    /// Find out which DC of this domain has this node, and call [`Coordinator::handle_node_found`] with the same
+    /// target.
+    FindNode(Target),
+    /// A node wants to register that is not stored as it is now: store it durably and call
+    /// [`Coordinator::handle_stored`], whatever comes of it; the node waits for its answer. Only where the
+    /// configuration says `store_first`.
+    Store(Box<Application>),
+    /// A node registered for the first time or with a new record, or its wake token changed: to be stored, and
+    /// given to [`Coordinator::restore`] after a restart.
     Registered(Box<Stored>),
     /// A node is gone; it keeps its virtual addresses for a time.
     Deregistered { node: NodeId, why: Gone },
@@ -98,6 +110,7 @@ pub struct Stored {
     pub virtual4: Ipv4Addr,
     pub virtual6: Ipv6Addr,
     pub sequence: u64,
+    pub wake_token: Option<Vec<u8>>,
 }
 
 /// Another domain's DC, as the driver found it.
@@ -146,11 +159,13 @@ impl Coordinator {
             registry: Registry::new(now, config.domain.clone(), config.prefix6, config.pool4, bound, keys),
             links: Links::new(),
             handshakes: Handshakes::default(),
+            applicants: Applicants::default(),
             paths: Paths::new([rng.u64(), rng.u64()]),
             held: Held::default(),
             deliveries: Deliveries::new(),
             peers: Peers::default(),
             domains: Domains::default(),
+            finds: Finds::default(),
             reported: BTreeMap::new(),
             jar: CookieJar::new(config.noise.public(), now, &mut rng),
             load: LoadMeter::new(config.handshakes_per_second),
@@ -237,6 +252,7 @@ impl Coordinator {
             Ok(row) => {
                 if let Some(node) = self.registry.get_mut(row) {
                     node.sequence = stored.sequence;
+                    node.wake_token = stored.wake_token.clone().map(Vec::into_boxed_slice);
                     node.announced = true;
                 }
                 true
@@ -277,11 +293,12 @@ impl Coordinator {
             online: self.registry.online(),
             sessions: self.links.len(),
             half_open: self.handshakes.len(),
+            applicants: self.applicants.len(),
             paths: self.paths.len(),
             deliveries: self.deliveries.len(),
             held: self.held.len(),
             peers: self.peers.len(),
-            lookups: self.domains.len(),
+            lookups: self.domains.len() + self.finds.len(),
             reassemblers: self.reassemblers.len(),
             transmits: self.transmits.len(),
             events: self.events.len(),

@@ -47,6 +47,8 @@ pub(crate) type Refusal = (ErrorCode, &'static str);
 pub(crate) enum Resolved {
     Own(u32),
     Foreign,
+    /// Perhaps of this domain, and then registered with another of its DCs.
+    Elsewhere,
     Nobody,
 }
 
@@ -89,7 +91,7 @@ impl Coordinator {
         }
         let (me, sequence) = (node.id, node.sequence);
         let known = self.paths.find(request.path_id);
-        let resolved = self.resolve(&request.target);
+        let resolved = self.resolve_among_siblings(at.now, &request.target);
         if let (Some(path), Resolved::Own(target)) = (known, &resolved) {
             self.check_peer(path, &me, *target)?;
         }
@@ -102,7 +104,18 @@ impl Coordinator {
             (_, Resolved::Own(target)) if target == asker => {
                 return Err((ErrorCode::BadMessage, "this is the asking node itself"));
             }
-            (Some(path), Resolved::Own(_)) => path,
+            (Some(path), Resolved::Own(target)) => {
+                self.bring_home(path, &me, target);
+                path
+            }
+            (Some(path), Resolved::Elsewhere) => {
+                self.seek_again(path, &me);
+                path
+            }
+            (None, Resolved::Elsewhere) => {
+                let nowhere = End::Foreign { domain: self.config.domain.clone(), id: None };
+                self.remember(at.now, request.path_id, [End::Own(me), nowhere])?
+            }
             (None, Resolved::Own(target)) => {
                 let target = self.registry.get(target).ok_or((ErrorCode::NoSuchNode, "no such node"))?.id;
                 self.remember(at.now, request.path_id, [End::Own(me), End::Own(target)])?
@@ -336,10 +349,7 @@ impl Coordinator {
     /// to both nodes: nodes choose path ids, and may choose one that others use.
     fn psk_of(&mut self, id: PathId, ends: &[End; 2]) -> Secret {
         match (self.config.service_keys.first(), ends) {
-            (Some(key), [End::Own(one), End::Own(other)]) => {
-                let (low, high) = if one < other { (one, other) } else { (other, one) };
-                crypto::derive(key, &[PSK_LABEL, &id.0, &low.0, &high.0])
-            }
+            (Some(key), [End::Own(one), End::Own(other)]) => own_psk(key, id, one, other),
             _ => Secret::new(self.rng.array()),
         }
     }
@@ -552,7 +562,14 @@ impl Coordinator {
         }
     }
 
-    fn fail_peer(&mut self, now: Instant, row: u32, domain: &Fqdn, transaction: TransactionId, (code, text): Refusal) {
+    pub(crate) fn fail_peer(
+        &mut self,
+        now: Instant,
+        row: u32,
+        domain: &Fqdn,
+        transaction: TransactionId,
+        (code, text): Refusal,
+    ) {
         self.stats.directions_refused += 1;
         let failed = ErrorMessage::new(code, text, self.paths.get(row).map(|path| path.id));
         if let Some(peer) = self.peers.find(&Who::Domain(domain.clone())) {
@@ -583,6 +600,12 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// The key of a communication between two nodes of the domain that has this service key.
+pub(crate) fn own_psk(key: &Secret, id: PathId, one: &NodeId, other: &NodeId) -> Secret {
+    let (low, high) = if one < other { (one, other) } else { (other, one) };
+    crypto::derive(key, &[PSK_LABEL, &id.0, &low.0, &high.0])
 }
 
 /// How often each relay is granted: once an interface of the end that has more of them, so that each of its

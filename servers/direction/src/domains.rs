@@ -129,6 +129,9 @@ impl Coordinator {
     /// The row of the domain's DC, if it is known where it is.
     pub(crate) fn dc_of(&mut self, now: Instant, domain: &Fqdn) -> Option<u32> {
         let who = Who::Domain(domain.clone());
+        if let Some(sibling) = self.config.siblings.get(domain).cloned() {
+            return self.peer_row(who, &sibling);
+        }
         if let Some(row) = self.peers.find(&who) {
             return Some(row);
         }

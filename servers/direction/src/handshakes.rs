@@ -26,6 +26,7 @@ use ntm_proto::wire::message::{
 };
 use ntm_proto::wire::outer::HandshakeInit;
 
+use crate::applicants::Applicant;
 use crate::coordinator::{Arrival, Coordinator};
 use crate::limits::{AMPLIFICATION, CONFIRM_WITHIN, MAX_HALF_OPEN, REGISTRATION_BURST, REGISTRATION_INTERVAL};
 use crate::links::{Links, Owner};
@@ -34,7 +35,7 @@ use crate::sending::error;
 use crate::slab::Slab;
 
 /// The ephemeral key of a first message: names it among its retransmissions.
-type Ephemeral = [u8; 32];
+pub(crate) type Ephemeral = [u8; 32];
 
 #[derive(Debug)]
 pub(crate) struct HalfOpen {
@@ -163,6 +164,10 @@ impl Coordinator {
     /// The same first message once more: its answer was lost, or somebody replays it.
     fn repeat_answer(&mut self, at: &Arrival, init: &HandshakeInit<'_>) -> bool {
         let Some(ephemeral) = init.noise.first_chunk::<32>() else { return false };
+        if self.applicants.has(ephemeral) {
+            self.stats.dropped.awaiting_store += 1;
+            return true;
+        }
         let Some(&row) = self.handshakes.by_ephemeral.get(ephemeral) else { return false };
         let Some(half_open) = self.handshakes.rows.get_mut(row) else { return false };
         if half_open.response.len() > AMPLIFICATION * at.bytes {
@@ -195,6 +200,19 @@ impl Coordinator {
             self.refuse(at, incoming, &ticket.key, transaction, refusal);
             return;
         }
+        let ephemeral = init.noise.first_chunk().copied().unwrap_or_default();
+        let applicant = Applicant { at: *at, ephemeral, incoming, transaction, request, ticket, asked: at.now };
+        if self.config.store_first && !self.is_stored(&applicant.ticket.node, &applicant.request.record) {
+            self.hold_applicant(applicant);
+        } else {
+            self.answer_applicant(applicant);
+        }
+    }
+
+    /// Answers the handshake of a node that may register.
+    pub(crate) fn answer_applicant(&mut self, applicant: Applicant) {
+        let Applicant { at, ephemeral, incoming, transaction, request, ticket, .. } = applicant;
+        let at = &at;
         let id = ticket.node;
         if let Some(&row) = self.handshakes.by_node.get(&id) {
             if self.handshakes.get(row).is_some_and(|other| other.request.sequence >= request.sequence) {
@@ -230,7 +248,6 @@ impl Coordinator {
             return;
         };
         self.links.establish(at.now, link, &established);
-        let ephemeral = init.noise.first_chunk().copied().unwrap_or_default();
         let expires = at.now + CONFIRM_WITHIN;
         let half_open =
             HalfOpen { request, id, answered: Some(at.from), link, ephemeral, response: response.clone(), expires };
@@ -248,7 +265,7 @@ impl Coordinator {
     }
 
     /// Whether the node may register with this request.
-    fn judge(
+    pub(crate) fn judge(
         &mut self,
         at: &Arrival,
         incoming: &Incoming,
@@ -337,7 +354,7 @@ impl Coordinator {
     }
 
     /// Answers a handshake with an error. The keys it makes are nobody's.
-    fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         at: &Arrival,
         incoming: Incoming,

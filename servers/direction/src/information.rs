@@ -25,7 +25,7 @@ use crate::coordinator::{Arrival, Coordinator};
 use crate::delivery::Receiver;
 use crate::directions::{Reach, Refusal, Resolved, lanes};
 use crate::limits::{FOREIGN_WITHIN, PEER_BURST, PEER_INTERVAL};
-use crate::paths::{Asker, End, Stage, Waiting, index, other};
+use crate::paths::{Asker, End, Path, Stage, Waiting, index, other};
 use crate::relays::choose;
 use crate::sending::signal;
 
@@ -43,6 +43,14 @@ impl Coordinator {
         let path = self.paths.get(row).ok_or(busy)?;
         let End::Foreign { domain, .. } = path.end(other(path.asked_by)).clone() else { return Err(busy) };
         let unreachable = (ErrorCode::DomainUnreachable, "the other domain cannot be reached");
+        if domain == self.config.domain {
+            if !self.find_node(now, &target, row) {
+                return Err(busy);
+            }
+            let until = now + FOREIGN_WITHIN;
+            self.paths.wait(row, Waiting { until, asker, transaction, target, stage: Stage::Reaching });
+            return Ok(());
+        }
         let dc = self.dc_of(now, &domain);
         let reached = match dc {
             Some(dc) if self.reach_peer(now, dc) => true,
@@ -57,7 +65,7 @@ impl Coordinator {
             self.paths.wait(row, Waiting { until, asker, transaction, target, stage });
             return Ok(());
         };
-        let grants = self.ask_for_information(now, row, dc, &target).ok_or(busy)?;
+        let grants = self.ask_for_information(now, row, dc, &target, &asker).ok_or(busy)?;
         let stage = Stage::Asked { grants };
         self.paths.wait(row, Waiting { until, asker, transaction, target, stage });
         Ok(())
@@ -125,7 +133,13 @@ impl Coordinator {
         let Some(waiting) = self.paths.settle(row) else { return };
         let Waiting { asker, transaction, target, stage, .. } = *waiting;
         let Stage::Asked { grants } = stage else { return };
-        let taken = self.take_information(at.now, row, &domain, transaction, &target, grants, response.responder);
+        let taken = self.recognise(row, &domain, &target, &response.responder).and_then(|()| match &asker {
+            Asker::Node(_) => self.take_information(at.now, row, transaction, grants, response.responder),
+            Asker::Peer { peer, .. } => {
+                self.pass_information(at.now, *peer, row, transaction, response.responder);
+                Ok(())
+            }
+        });
         if let Err(refusal) = taken {
             self.fail(at.now, row, &asker, transaction, refusal);
         }
@@ -145,13 +159,16 @@ impl Coordinator {
         let row = error.path_id.and_then(|path_id| self.paths.find(path_id));
         let (Some(row), Some(domain)) = (row, domain) else { return };
         let Some(path) = self.paths.get(row) else { return };
-        let End::Own(asker) = path.end(path.asked_by).clone() else { return };
         if !matches!(path.end(other(path.asked_by)), End::Foreign { domain: of, .. } if *of == domain) {
             return;
         }
-        let waited = self.paths.settle(row).map(|waiting| waiting.transaction);
-        let transaction = waited.unwrap_or_else(|| self.fresh_transaction());
-        self.fail(at.now, row, &Asker::Node(asker), transaction, (error.code, "says the other domain"));
+        let near = path.end(path.asked_by).clone();
+        let (asker, transaction) = match (self.paths.settle(row), near) {
+            (Some(waiting), _) => (waiting.asker, waiting.transaction),
+            (None, End::Own(asker)) => (Asker::Node(asker), self.fresh_transaction()),
+            (None, End::Foreign { .. }) => return,
+        };
+        self.fail(at.now, row, &asker, transaction, (error.code, "says the other domain"));
     }
 
     /// Directs our node for another domain's, and describes it.
@@ -204,25 +221,35 @@ impl Coordinator {
             return self.inform_again(at, row, peer, transaction);
         }
         self.vouched(&domain, &initiator)?;
-        let Resolved::Own(node) = self.resolve(&target) else {
-            return Err((ErrorCode::NoSuchNode, "no such node"));
+        // A sibling has asked the registry already.
+        let resolved = match self.config.siblings.contains_key(&domain) {
+            true => self.resolve(&target),
+            false => self.resolve_among_siblings(at.now, &target),
         };
-        let responder = self.registry.get(node).ok_or(busy)?.id;
+        let asks = initiator.record.node_id();
+        let far = |path: &Path| path.side_of(&asks).and_then(|side| path.end(other(side)).node().copied());
+        let responder = match resolved {
+            Resolved::Own(node) => End::Own(self.registry.get(node).ok_or(busy)?.id),
+            Resolved::Elsewhere => {
+                let id = known.and_then(|row| self.paths.get(row)).and_then(far);
+                End::Foreign { domain: self.config.domain.clone(), id }
+            }
+            Resolved::Foreign | Resolved::Nobody => return Err((ErrorCode::NoSuchNode, "no such node")),
+        };
         // The grants say which side our node is on: the other DC may have forgotten, or know better.
-        let remembered = known.and_then(|row| self.paths.get(row)).and_then(|path| path.side_of(&responder));
+        let remembered = known
+            .and_then(|row| self.paths.get(row))
+            .and_then(|path| responder.node().and_then(|responder| path.side_of(responder)));
         let side = grants.first().map(|grant| grant.side).or(remembered).unwrap_or(Side::Responder);
-        let mut ends = [End::Own(responder), End::Foreign { domain, id: Some(initiator.record.node_id()) }];
+        let mut ends = [responder, End::Foreign { domain, id: Some(asks) }];
         if side == Side::Responder {
             ends.swap(0, 1);
         }
         let row = match known {
             Some(row) => {
                 let path = self.paths.get(row).ok_or(busy)?;
-                let same = ends.iter().all(|end| {
-                    path.ends.contains(end)
-                        || matches!(end, End::Foreign { id: Some(id), .. } if path.side_of(id).is_some())
-                });
-                if !same || path.side_of(&responder).is_none() {
+                // Which DC speaks for a node may have changed, who it is may not.
+                if !ends.iter().all(|end| end.node().is_some_and(|node| path.side_of(node).is_some())) {
                     return Err(forbidden);
                 }
                 row
@@ -256,7 +283,9 @@ impl Coordinator {
     /// Whether the DC of `domain` may speak for this node.
     fn vouched(&self, domain: &Fqdn, node: &NodeDescription) -> Result<(), Refusal> {
         let record = &node.record;
-        if record.manager != *domain || !record.fqdn.is_within(domain) {
+        // A sibling speaks for every node of this domain, and passes on what other domains ask it.
+        let managed = self.config.siblings.contains_key(domain) || record.manager == *domain;
+        if !managed || !record.fqdn.is_within(&record.manager) {
             return Err((ErrorCode::Forbidden, "this domain does not manage the node"));
         }
         if record.revoked {
@@ -266,8 +295,26 @@ impl Coordinator {
     }
 
     /// Sends the request, repeated until it is answered. Gives the grants for our own node.
-    fn ask_for_information(&mut self, now: Instant, row: u32, dc: u32, target: &Target) -> Option<Vec<RelayGrant>> {
+    fn ask_for_information(
+        &mut self,
+        now: Instant,
+        row: u32,
+        dc: u32,
+        target: &Target,
+        asker: &Asker,
+    ) -> Option<Vec<RelayGrant>> {
         let path = self.paths.get(row)?;
+        if let Asker::Peer { initiator, grants, .. } = asker {
+            let request = NodeInformationRequest {
+                path_id: path.id,
+                target: target.clone(),
+                initiator: (**initiator).clone(),
+                psk: path.psk.clone(),
+                grants: grants.clone(),
+            };
+            self.send_information_request(now, row, dc, request)?;
+            return Some(Vec::new());
+        }
         let side = path.asked_by;
         let (path_id, psk) = (path.id, path.psk.clone());
         let End::Own(id) = path.end(side) else { return None };
@@ -276,38 +323,49 @@ impl Coordinator {
         let path = self.paths.get_mut(row)?;
         path.relays = relays;
         path.lanes = lanes(&own, &own);
-        let before = core::mem::replace(&mut path.deliveries[index(other(side))], crate::slab::NONE);
-        self.cancel_delivery(before, row);
         let [mut initiators, mut responders] = self.grant_both(now, row);
         if side == Side::Responder {
             core::mem::swap(&mut initiators, &mut responders);
         }
         let request =
             NodeInformationRequest { path_id, target: target.clone(), initiator: own, psk, grants: responders };
+        self.send_information_request(now, row, dc, request)?;
+        Some(initiators)
+    }
+
+    /// Sends the request in place of one that is on its way for the same communication.
+    fn send_information_request(
+        &mut self,
+        now: Instant,
+        row: u32,
+        dc: u32,
+        request: NodeInformationRequest,
+    ) -> Option<()> {
+        let path = self.paths.get_mut(row)?;
+        let far = index(other(path.asked_by));
+        let before = core::mem::replace(&mut path.deliveries[far], crate::slab::NONE);
+        self.cancel_delivery(before, row);
         let receiver = Receiver::Peer(dc);
         let transaction = self.fresh_transaction_for(receiver);
         let message = Message::NodeInformationRequest(Box::new(request));
         let plaintext = signal(&Envelope { transaction, message });
         let delivery = self.deliveries.insert(now, receiver, transaction, plaintext, row, false)?;
-        self.paths.get_mut(row)?.deliveries[index(other(side))] = delivery;
+        self.paths.get_mut(row)?.deliveries[far] = delivery;
         self.stats.information_asked += 1;
         self.send_delivery(now, delivery);
-        Some(initiators)
+        Some(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is of another type; they are what was waited for")]
-    fn take_information(
+    /// Whether the other DC described the node that was asked for; if so the communication remembers it.
+    fn recognise(
         &mut self,
-        now: Instant,
         row: u32,
         domain: &Fqdn,
-        transaction: TransactionId,
         target: &Target,
-        grants: Vec<RelayGrant>,
-        responder: NodeDescription,
+        responder: &NodeDescription,
     ) -> Result<(), Refusal> {
         let busy = (ErrorCode::Busy, "too many directions");
-        self.vouched(domain, &responder)?;
+        self.vouched(domain, responder)?;
         let id = responder.record.node_id();
         let path = self.paths.get_mut(row).ok_or(busy)?;
         let side = path.asked_by;
@@ -324,6 +382,35 @@ impl Coordinator {
             return Err((ErrorCode::Forbidden, "the other domain described another node"));
         }
         path.ends[index(other(side))] = End::Foreign { domain: domain.clone(), id: Some(id) };
+        Ok(())
+    }
+
+    /// Tells another domain's DC what a sibling said about a node it asked us for.
+    fn pass_information(
+        &mut self,
+        now: Instant,
+        peer: u32,
+        row: u32,
+        transaction: TransactionId,
+        responder: NodeDescription,
+    ) {
+        let Some(path_id) = self.paths.get(row).map(|path| path.id) else { return };
+        self.stats.information_given += 1;
+        let message = Message::NodeInformationResponse(Box::new(NodeInformationResponse { path_id, responder }));
+        self.push_to_peer(now, peer, &signal(&Envelope { transaction, message }));
+    }
+
+    fn take_information(
+        &mut self,
+        now: Instant,
+        row: u32,
+        transaction: TransactionId,
+        grants: Vec<RelayGrant>,
+        responder: NodeDescription,
+    ) -> Result<(), Refusal> {
+        let busy = (ErrorCode::Busy, "too many directions");
+        let path = self.paths.get(row).ok_or(busy)?;
+        let side = path.asked_by;
         let End::Own(own) = path.end(side).clone() else { return Err(busy) };
         let node = self.registry.by_id(&own).ok_or(busy)?;
         let described = self.registry.describe(node).ok_or(busy)?;

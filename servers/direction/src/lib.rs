@@ -21,6 +21,8 @@
 //!     while let Some(event) = coordinator.poll_event() {
 //!         match event {
 //!             Event::FindDomain(_) => { /* ask the DNS, answer with handle_domain_found */ }
+//!             Event::FindNode(_) => { /* ask the shared registry, answer with handle_node_found */ }
+//!             Event::Store(_) => { /* make it durable, answer with handle_stored */ }
 //!             Event::Wake { .. } => { /* tell the push gateway */ }
 //!             _ => { /* store what must outlive a restart */ }
 //!         }
@@ -37,12 +39,16 @@
 //! # }
 //! ```
 //!
+//! A driver that receives several datagrams at once hands them to [`Coordinator::handle_batch`].
+//!
 //! What holds at every moment: a datagram that is not authentic, not fresh or not expected changes nothing but
 //! a counter in [`Stats`]; every table has a bound in [`limits`]; an address that has not proven that it wants
 //! our datagrams gets at most three bytes for each byte that came from it; a virtual address belongs to
 //! one node.
 #![forbid(unsafe_code)]
 
+mod applicants;
+mod batch;
 mod config;
 mod coordinator;
 mod delivery;
@@ -50,6 +56,7 @@ mod directions;
 mod domains;
 mod handshakes;
 mod information;
+mod interfaces;
 mod lease;
 pub mod limits;
 mod links;
@@ -63,15 +70,20 @@ mod relay_servers;
 pub mod relays;
 mod seen;
 mod sending;
+mod siblings;
 mod slab;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod virtual_addresses;
 
+pub use applicants::{Application, NotStored};
+pub use batch::Datagram;
 pub use config::{
     Config, DEFAULT_GRANT_LIFETIME, DEFAULT_KEEP_ALIVE, DEFAULT_LEASE, DEFAULT_POOL4, DEFAULT_PREFIX6, PinnedDomain,
     RelayConfig,
 };
 pub use coordinator::{Coordinator, Event, ForeignDc, Gone, LookupFailed, Stored, Timer, Transmit};
+pub use siblings::Found;
 pub use stats::{Dropped, Gauges, Stats};
+pub use virtual_addresses::{Pool4, virtual6};

@@ -9,6 +9,8 @@ pub const MAX_NODES: usize = 1 << 21;
 pub const MAX_LINKS: usize = 1 << 22;
 /// Handshakes answered and not confirmed. QUIC implementations hold up to 65,536.
 pub const MAX_HALF_OPEN: usize = 8_192;
+/// Handshakes that wait until their node is stored.
+pub const MAX_APPLICANTS: usize = 8_192;
 /// Communications whose key and sides are remembered for the next move.
 pub const MAX_PATHS: usize = 1 << 18;
 /// Messages waiting for their acknowledgement.
@@ -25,6 +27,8 @@ pub const MAX_PEERS: usize = 1_024;
 pub const MAX_WAITING_PER_PEER: usize = 1_024;
 /// Domains being looked for, or lately not found.
 pub const MAX_LOOKUPS: usize = 1_024;
+/// Nodes being looked for at this domain's other DCs.
+pub const MAX_FINDS: usize = 1 << 14;
 /// Handshakes of other domains' DCs that wait until their domain's key is known.
 pub const MAX_CALLERS: usize = 64;
 /// Relays of this domain.
@@ -38,7 +42,7 @@ pub const MAX_REASSEMBLERS: usize = 256;
 /// Local addresses told apart.
 pub const MAX_LOCALS: usize = 64;
 /// Revoked nodes remembered that never registered here.
-pub const MAX_REVOKED: usize = 1 << 16;
+pub const MAX_REVOKED: usize = 1 << 20;
 
 /// Bytes sent to an address for each byte from it, until it has proven itself (RFC 9000, 8.1).
 pub const AMPLIFICATION: usize = 3;
@@ -47,6 +51,8 @@ pub const MAX_PLAINTEXT: usize = 1_280 - 40 - 8 - ntm_proto::wire::outer::DATA_O
 
 /// How long an answered handshake waits for the first data datagram.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+/// How long the driver may take to store a node before it is asked again.
+pub const STORE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the session before the current one still opens what is on its way.
 pub const PREVIOUS_LINGERS: Duration = Duration::from_secs(10);
 /// How long a node that is gone keeps its virtual addresses.

@@ -188,6 +188,13 @@ impl Links {
         Some(self.rows.get(row)?.keys.as_ref()?.since + REJECT_AFTER)
     }
 
+    /// Reads a word of each cache line that opening and answering a datagram will need.
+    pub(crate) fn read_ahead(&self, index: SessionIndex) -> u64 {
+        let Some(Row { keys: Some(keys), generation, .. }) = self.rows.get(Self::row_of(index)) else { return 0 };
+        let [send, receive] = [&keys.send, &keys.receive].map(|key| u64::from(key.expose()[0]));
+        u64::from(*generation) ^ keys.sent ^ keys.window.highest().unwrap_or(0) ^ send ^ receive
+    }
+
     pub(crate) fn row_of(index: SessionIndex) -> u32 {
         index.0 & ((1 << ROW_BITS) - 1)
     }

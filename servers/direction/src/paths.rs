@@ -23,7 +23,8 @@ use crate::slab::{NONE, Slab};
 pub(crate) enum End {
     /// A node of this domain.
     Own(NodeId),
-    /// A node of another domain; its id is known once that domain's DC has said it.
+    /// A node of another domain; its id is known once that domain's DC has said it. Or a node of this domain that
+    /// is registered with another of its DCs: `domain` is then that DC's name, or this domain's until it is found.
     Foreign { domain: Fqdn, id: Option<NodeId> },
 }
 
@@ -102,11 +103,16 @@ pub(crate) fn other(side: Side) -> Side {
 }
 
 impl End {
-    pub(crate) fn is_node(&self, node: &NodeId) -> bool {
+    /// The node, if it is known.
+    pub(crate) fn node(&self) -> Option<&NodeId> {
         match self {
-            Self::Own(id) => id == node,
-            Self::Foreign { id, .. } => id.as_ref() == Some(node),
+            Self::Own(id) => Some(id),
+            Self::Foreign { id, .. } => id.as_ref(),
         }
+    }
+
+    pub(crate) fn is_node(&self, node: &NodeId) -> bool {
+        self.node() == Some(node)
     }
 }
 

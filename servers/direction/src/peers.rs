@@ -1,4 +1,4 @@
-//! Sessions with other servers: the DCs of other domains, and this domain's relays.
+//! Sessions with other servers: the DCs of other domains, this domain's other DCs, and its relays.
 //!
 //! ```text
 //!  ServerHello in the first message:   certificate ── the domain's key ── sequence ── answer with our own
@@ -43,6 +43,7 @@ const NO_PSK: Secret = Secret::new([0; 32]);
 /// Which server it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
+    /// The DC of another domain, by the domain's name; or another DC of this domain, by its own name.
     Domain(Fqdn),
     Relay(RelayId),
 }
@@ -395,7 +396,10 @@ impl Coordinator {
                     .filter(|_| cert.domain == self.config.domain)
                     .map(|(&id, relay)| (Who::Relay(id), self.config.domain_key, relay.psk.clone()))
             }
-            Role::Direction if cert.domain == self.config.domain => None,
+            Role::Direction if cert.domain == self.config.domain => {
+                let sibling = self.config.siblings.get(&cert.name).filter(|known| known.noise_key == cert.noise_key);
+                sibling.map(|_| (Who::Domain(cert.name.clone()), self.config.domain_key, NO_PSK))
+            }
             Role::Direction => self.domain_key(&cert.domain).map(|key| (Who::Domain(cert.domain.clone()), key, NO_PSK)),
         };
         let held = certified.filter(|(who, key, _)| {

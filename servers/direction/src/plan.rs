@@ -56,7 +56,10 @@ pub fn plan(initiator: &NodeDescription, responder: &NodeDescription, side: Side
     for local in &own.interfaces {
         for remote in &peer.interfaces {
             let first = ranked.len();
-            for address in usable(remote, peer).chain(remote.reflexive.iter().copied().filter(is_somewhere)) {
+            let at_home = is_at_home(local) && is_at_home(remote);
+            let loopback = remote.reflexive.iter().copied().filter(|seen| at_home && seen.ip().is_loopback());
+            let seen = remote.reflexive.iter().copied().filter(is_somewhere);
+            for address in usable(remote, peer).chain(seen).chain(loopback) {
                 if let Some(class) = class(local, remote, address) {
                     ranked.push(Ranked {
                         class,
@@ -113,6 +116,10 @@ fn keep_best_of_each(ranked: &mut Vec<Ranked>, first: usize) {
 
 /// What `local` may hope for when it sends to `address` of `remote`; `None` where nothing.
 fn class(local: &Interface, remote: &Interface, address: SocketAddr) -> Option<Class> {
+    // Two nodes of the coordinator's own host; `plan` gives no such address otherwise.
+    if address.ip().is_loopback() {
+        return (!local.addresses.contains(&address)).then_some(Class::Lan);
+    }
     // An address that is the interface's own as well is another one behind another NAT.
     if !speaks_to(local, address.ip()) || local.addresses.contains(&address) {
         return None;
@@ -150,6 +157,12 @@ fn usable<'a>(interface: &'a Interface, node: &'a NodeDescription) -> impl Itera
 
 fn is_somewhere(address: &SocketAddr) -> bool {
     address.port() != 0 && scope(address.ip()) != Scope::Nowhere
+}
+
+/// Whether the coordinator sees the interface at a loopback address: both are on one host, and so are two nodes of
+/// which that is true. Nobody on the network can have such an address.
+fn is_at_home(interface: &Interface) -> bool {
+    interface.reflexive.iter().any(|seen| seen.ip().is_loopback())
 }
 
 /// Whether the interface has an address in the family of `to`, of a scope that leads there.

@@ -258,3 +258,15 @@ fn no_pair_crosses_families_whatever_the_nodes_have() {
         }
     }
 }
+
+#[test]
+fn two_nodes_of_the_coordinators_own_host_reach_each_other_there_and_nobody_else_is_sent_to_loopback() {
+    let at_home = |port: u16| interface(1, &[&format!("127.0.0.1:{port}")], &[&format!("127.0.0.1:{port}")]);
+    assert_eq!(remotes(at_home(5001), at_home(5002)), [["127.0.0.1:5002"], ["127.0.0.1:5001"]]);
+    for stranger in [global4(1), private4(1, 7)] {
+        assert!(remotes(stranger, at_home(5002)).concat().iter().all(|to| !to.starts_with("127.")));
+    }
+    // What a node says of itself is not what the coordinator sees.
+    let liar = interface(1, &["127.0.0.1:22"], &["198.51.100.9:5000"]);
+    assert!(remotes(at_home(5001), liar).concat().iter().all(|to| !to.starts_with("127.")));
+}

@@ -20,6 +20,7 @@ use ntm_proto::wire::outer::Data;
 use crate::coordinator::{Arrival, Coordinator, Event, Gone, Stored};
 use crate::delivery::Receiver;
 use crate::handshakes::HalfOpen;
+use crate::interfaces::Interfaces;
 use crate::limits::{ADDRESS_GRACE, MAX_REASSEMBLERS, PREVIOUS_LINGERS, REGISTRATION_BURST, REGISTRATION_INTERVAL};
 use crate::links::{OpenedLink, Owner};
 use crate::registry::{Primary, State};
@@ -162,6 +163,8 @@ impl Coordinator {
         let HalfOpen { request, id, answered, link, .. } = self.handshakes.take(half_open)?;
         let admitted = match self.registry.by_id(&id) {
             Some(row) => Some(row),
+            // What was stored is gone again: nobody vouches for another address.
+            None if self.config.store_first => None,
             None => self.registry.insert(&request.record, at.now + self.config.lease).ok(),
         };
         let refused = admitted.and_then(|row| self.registry.get(row)).is_none_or(|node| {
@@ -176,7 +179,7 @@ impl Coordinator {
         if !self.registry.get(row).is_some_and(|node| node.has_record(&request.record)) {
             self.registry.set_record(row, &request.record);
             if let Some(node) = self.registry.get_mut(row) {
-                node.announced = false;
+                node.announced = self.config.store_first;
             }
         }
         self.replace_link(at, row, link);
@@ -268,7 +271,10 @@ impl Coordinator {
         node.sequence = request.sequence;
         node.set_interfaces(&request.interfaces);
         node.set_relay_rtts(&request.relay_rtts);
-        node.wake_token = request.wake_token.clone().map(Vec::into_boxed_slice);
+        let wakes_otherwise = node.wake_token.as_deref() != request.wake_token.as_deref();
+        if wakes_otherwise {
+            node.wake_token = request.wake_token.clone().map(Vec::into_boxed_slice);
+        }
         node.heard = at.now;
         if let Some(slot) = node.slot(request.from) {
             let seen = &mut node.interfaces[usize::from(slot)].seen;
@@ -283,8 +289,15 @@ impl Coordinator {
         self.stats.registrations += 1;
         self.registry.set_state(row, State::Online, at.now + self.config.lease);
         self.arm(row);
-        if first
-            && let Some(node) = self.registry.get(row)
+        if first || wakes_otherwise {
+            self.announce(row);
+        }
+        self.handle_node_awake(at.now, row);
+    }
+
+    /// Tells the driver what of a node is to outlive a restart.
+    pub(crate) fn announce(&mut self, row: u32) {
+        if let Some(node) = self.registry.get(row)
             && let Some(record) = self.registry.record(row)
         {
             let stored = Stored {
@@ -292,10 +305,10 @@ impl Coordinator {
                 virtual4: node.virtual4,
                 virtual6: self.registry.virtual6(&node.id),
                 sequence: node.sequence,
+                wake_token: node.wake_token.as_deref().map(<[u8]>::to_vec),
             };
             self.event(Event::Registered(Box::new(stored)));
         }
-        self.handle_node_awake(at.now, row);
     }
 
     fn handle_keep_alive(&mut self, at: &Arrival, sender: &Sender, transaction: TransactionId, keep_alive: &KeepAlive) {
@@ -373,7 +386,7 @@ impl Coordinator {
     fn go_offline(&mut self, now: Instant, row: u32, why: Gone) {
         self.registry.set_state(row, State::Offline, now + ADDRESS_GRACE);
         let Some(node) = self.registry.get_mut(row) else { return };
-        node.interfaces = Box::default();
+        node.interfaces = Interfaces::default();
         node.set_relay_rtts(&[]);
         let id = node.id;
         self.deliveries.remove_all(Receiver::Node(row));
@@ -418,7 +431,7 @@ impl Coordinator {
         self.registry.arm(row, at);
     }
 
-    fn remove_node_links(&mut self, row: u32) {
+    pub(crate) fn remove_node_links(&mut self, row: u32) {
         let Some(node) = self.registry.get_mut(row) else { return };
         let links = [core::mem::replace(&mut node.link, NONE), core::mem::replace(&mut node.previous, NONE)];
         for link in links.into_iter().filter_map(some) {

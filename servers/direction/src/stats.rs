@@ -32,6 +32,10 @@ pub struct Stats {
     pub wakes: u64,
     pub revocations: u64,
     pub lookups: u64,
+    /// Nodes looked for at this domain's other DCs.
+    pub finds: u64,
+    /// Nodes given up because they registered at another of them.
+    pub moved_away: u64,
     pub information_asked: u64,
     pub information_given: u64,
     pub relay_reports: u64,
@@ -84,6 +88,8 @@ pub struct Dropped {
     pub unknown_domain: u64,
     /// An answer would have been longer than an unproven address may get.
     pub too_long_to_answer: u64,
+    /// A handshake that came again while its node is being stored.
+    pub awaiting_store: u64,
 }
 
 impl Dropped {
@@ -109,6 +115,7 @@ impl Dropped {
             bad_certificate,
             unknown_domain,
             too_long_to_answer,
+            awaiting_store,
         } = self;
         malformed
             + unexpected
@@ -130,6 +137,7 @@ impl Dropped {
             + bad_certificate
             + unknown_domain
             + too_long_to_answer
+            + awaiting_store
     }
 }
 
@@ -140,6 +148,8 @@ pub struct Gauges {
     pub online: usize,
     pub sessions: usize,
     pub half_open: usize,
+    /// Handshakes that wait until their node is stored.
+    pub applicants: usize,
     pub paths: usize,
     pub deliveries: usize,
     pub held: usize,

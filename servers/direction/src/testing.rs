@@ -40,6 +40,8 @@ pub struct Domain {
     pub service_key: Secret,
     pub noise: NoiseKey,
     pub address: SocketAddr,
+    /// The name of its DC.
+    pub server: Fqdn,
     number: u8,
 }
 
@@ -54,7 +56,18 @@ impl Domain {
             service_key: Secret::new([number ^ 0x55; 32]),
             noise: NoiseKey::from_secret(provider, Secret::new([number ^ 0xaa; 32])),
             address: address.parse().expect("an address"),
+            server: fqdn(&format!("dc.{name}")),
             number,
+        }
+    }
+
+    /// The same domain as another of its DCs serves it.
+    pub fn sibling(&self, server: &str, seed: u8, address: &str) -> Self {
+        Self {
+            noise: NoiseKey::from_secret(self.provider, Secret::new([seed; 32])),
+            address: address.parse().expect("an address"),
+            server: fqdn(&format!("{server}.{}", self.name)),
+            ..self.clone()
         }
     }
 
@@ -65,7 +78,7 @@ impl Domain {
             &self.key,
             Role::Direction,
             self.name.clone(),
-            fqdn(&format!("dc.{}", self.name)),
+            self.server.clone(),
             *self.noise.public(),
             vec![self.address],
             not_after,

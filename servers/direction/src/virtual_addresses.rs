@@ -25,7 +25,7 @@ pub(crate) fn id_head(node: &NodeId) -> IdHead {
 }
 
 /// The node's virtual IPv6 address under `prefix`, a /64.
-pub(crate) fn virtual6(prefix: Ipv6Addr, node: &NodeId) -> Ipv6Addr {
+pub fn virtual6(prefix: Ipv6Addr, node: &NodeId) -> Ipv6Addr {
     let mut octets = prefix.octets();
     octets[8..].copy_from_slice(&node.0[..8]);
     octets.into()
@@ -43,8 +43,8 @@ pub(crate) fn id_head_of(prefix: Ipv6Addr, address: Ipv6Addr) -> Option<IdHead> 
 }
 
 /// The IPv4 addresses of a domain's nodes; one is given to one node at a time.
-#[derive(Debug)]
-pub(crate) struct Pool4 {
+#[derive(Clone, Debug)]
+pub struct Pool4 {
     network: u32,
     size: u32,
     taken: Vec<u64>,
@@ -54,7 +54,7 @@ pub(crate) struct Pool4 {
 impl Pool4 {
     /// The pool `network/prefix`, less its first and last address. A prefix out of bounds is
     /// brought within them.
-    pub(crate) fn new(network: Ipv4Addr, prefix: u8) -> Self {
+    pub fn new(network: Ipv4Addr, prefix: u8) -> Self {
         let prefix = prefix.clamp(MIN_POOL_PREFIX, MAX_POOL_PREFIX);
         let size = 1u32 << (32 - prefix);
         let mut pool = Self {
@@ -72,7 +72,7 @@ impl Pool4 {
     }
 
     /// An address for `node`, the same whenever it is free.
-    pub(crate) fn assign(&mut self, node: &NodeId) -> Option<Ipv4Addr> {
+    pub fn assign(&mut self, node: &NodeId) -> Option<Ipv4Addr> {
         if self.free == 0 {
             return None;
         }
@@ -97,11 +97,11 @@ impl Pool4 {
     }
 
     /// Takes an address that was given before a restart. False where it is taken or not of the pool.
-    pub(crate) fn reserve(&mut self, address: Ipv4Addr) -> bool {
+    pub fn reserve(&mut self, address: Ipv4Addr) -> bool {
         self.offset(address).is_some_and(|offset| self.take(offset))
     }
 
-    pub(crate) fn release(&mut self, address: Ipv4Addr) {
+    pub fn release(&mut self, address: Ipv4Addr) {
         let Some(offset) = self.offset(address) else { return };
         let word = &mut self.taken[offset as usize / 64];
         let bit = 1u64 << (offset % 64);

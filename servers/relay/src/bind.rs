@@ -162,9 +162,10 @@ impl Relay {
 
     fn answer(&mut self, slot: Slot, bind: &Authentic, index: RelayIndex) {
         let Some(binding) = self.table.route(slot).bindings[seat(bind.side)] else { return };
-        let datagram = outer::emit_relay_bound(bind.side, index, bind.sequence, binding.remote, |covered| {
-            bind_mac(&bind.bind_key, covered)
-        });
+        let datagram =
+            outer::emit_relay_bound(bind.side, index, bind.sequence, binding.remote, self.draining, |covered| {
+                bind_mac(&bind.bind_key, covered)
+            });
         if !binding.proven {
             self.table.side_mut(slot, bind.side).allowance.sent(datagram.len());
         }

@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// A direction server, as the operator of both has agreed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Director {
     pub noise_key: PublicKeyBytes,
     /// Tried in turn.

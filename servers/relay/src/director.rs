@@ -69,9 +69,31 @@ struct Link {
 
 impl Links {
     pub(crate) fn new(now: Instant, config: &Config, rng: Rng) -> Self {
-        let links =
-            config.directors.iter().take(limits::MAX_DIRECTORS).map(|director| Link::new(now, config, director));
-        Self { rng, links: links.collect(), by_session: BTreeMap::new(), sequence: 0, transmits: VecDeque::new() }
+        let mut links =
+            Self { rng, links: Vec::new(), by_session: BTreeMap::new(), sequence: 0, transmits: VecDeque::new() };
+        links.adopt(now, config);
+        links
+    }
+
+    /// Takes the configuration's direction servers; the links to those it had already stay as they are.
+    pub(crate) fn adopt(&mut self, now: Instant, config: &Config) {
+        let mut before: Vec<_> = core::mem::take(&mut self.links).into_iter().map(Some).collect();
+        let mut moved = BTreeMap::new();
+        for director in config.directors.iter().take(limits::MAX_DIRECTORS) {
+            let known = before.iter().position(|link| link.as_ref().is_some_and(|link| link.director == *director));
+            let link = known.and_then(|at| {
+                moved.insert(at, self.links.len());
+                before[at].take()
+            });
+            self.links.push(link.unwrap_or_else(|| Link::new(now, config, director)));
+        }
+        self.by_session.retain(|_, number| match moved.get(number) {
+            Some(to) => {
+                *number = *to;
+                true
+            }
+            None => false,
+        });
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {

@@ -52,11 +52,13 @@ mod load;
 mod pace;
 mod relay;
 mod revoked;
+pub mod shard;
 mod stats;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use config::{Capacity, Config, Director};
-pub use relay::{Forward, Relay, Timer, Transmit};
+pub use relay::{Changes, Elsewhere, Forward, Relay, Timer, Transmit};
+pub use shard::Shard;
 pub use stats::{DropReason, Stats};

@@ -22,7 +22,7 @@ impl LoadMeter {
     pub(crate) fn sample(&mut self, now: Instant, bytes: u64, capacity: u64) -> u16 {
         let elapsed = now.since(self.since);
         if elapsed >= limits::REPORT_EVERY {
-            let carried = u128::from(bytes - self.bytes) * 1_000_000_000 / elapsed.as_nanos();
+            let carried = u128::from(bytes.saturating_sub(self.bytes)) * 1_000_000_000 / elapsed.as_nanos();
             let load = carried * 10_000 / u128::from(capacity.max(1));
             self.load = u16::try_from(load).unwrap_or(u16::MAX).min(10_000);
             (self.since, self.bytes) = (now, bytes);

@@ -4,19 +4,21 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use ntm_proto::id::PathId;
+use ntm_proto::identity::ServerCert;
 use ntm_proto::rng::Rng;
 use ntm_proto::session::relay_token::GrantKey;
 use ntm_proto::time::{Instant, WallClock};
 use ntm_proto::wire::message::{RelayReport, Side};
 use ntm_proto::wire::outer::{self, Outer, OuterType};
 
-use crate::config::Config;
+use crate::config::{Capacity, Config, Director};
 use crate::director::Links;
 use crate::grant::{Health, Locals};
 use crate::limits;
 use crate::load::LoadMeter;
 use crate::pace::{Pace, Rate, SourceMeter};
 use crate::revoked::Revoked;
+use crate::shard::Shard;
 use crate::stats::{DropReason, Stats};
 use crate::table::{Slot, Table};
 
@@ -63,17 +65,43 @@ pub struct Relay {
     ping_sources: SourceMeter,
     links: Links,
     load: LoadMeter,
+    elsewhere: Elsewhere,
     transmits: VecDeque<Transmit>,
+    /// What direction servers have revoked and the driver has not been told.
+    revocations: VecDeque<PathId>,
+}
+
+/// What the other shards of the same relay carry: it belongs into the one report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub grants: usize,
+    /// For how many grants there is room there, these included.
+    pub room: usize,
+    pub forwarded_bytes: u64,
+}
+
+/// What of its configuration a relay can change while it runs.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    pub cert: ServerCert,
+    pub grant_keys: Vec<GrantKey>,
+    pub directors: Vec<Director>,
+    pub capacity: Capacity,
 }
 
 impl Relay {
     /// A relay that holds no grant yet and calls its direction servers at once.
     pub fn new(now: Instant, config: Config, seed: [u8; 32]) -> Self {
+        Self::new_shard(now, config, seed, Shard::ONLY)
+    }
+
+    /// One of several relays behind one address. The first alone should have direction servers.
+    pub fn new_shard(now: Instant, config: Config, seed: [u8; 32], shard: Shard) -> Self {
         let mut rng = Rng::from_seed(seed);
         let binds = Rate::events(limits::SOURCE_BINDS_PER_SECOND, limits::SOURCE_BIND_BURST);
         let pings = Rate::events(limits::SOURCE_PINGS_PER_SECOND, limits::SOURCE_PING_BURST);
         Self {
-            table: Table::default(),
+            table: Table::new(shard),
             locals: Locals::default(),
             revoked: Revoked::default(),
             stats: Stats::default(),
@@ -83,7 +111,9 @@ impl Relay {
             ping_sources: SourceMeter::new(pings, rng.u64()),
             links: Links::new(now, &config, rng.fork()),
             load: LoadMeter::new(now),
+            elsewhere: Elsewhere::default(),
             transmits: VecDeque::new(),
+            revocations: VecDeque::new(),
             rng,
             config,
         }
@@ -160,6 +190,37 @@ impl Relay {
         self.config.grant_keys = keys;
     }
 
+    /// Goes on under another configuration. Grants and the sessions with direction servers that stay are
+    /// not disturbed; those that are gone are forgotten, new ones called at once.
+    pub fn adopt(&mut self, now: Instant, changes: Changes) {
+        let Changes { cert, grant_keys, directors, capacity } = changes;
+        (self.config.cert, self.config.grant_keys, self.config.capacity) = (cert, grant_keys, capacity);
+        self.config.directors = directors;
+        self.links.adopt(now, &self.config);
+    }
+
+    /// What the relay's other shards carry now.
+    pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// The next path that a direction server has revoked here, for the relay's other shards to
+    /// [`revoke`](Self::revoke) as well.
+    pub fn poll_revocation(&mut self) -> Option<PathId> {
+        self.revocations.pop_front()
+    }
+
+    /// Forgets the grants of a path, and lets none be made from its tokens any more.
+    pub fn revoke(&mut self, now: Instant, path_id: PathId) {
+        if self.revoked.insert(now, path_id) {
+            self.stats.revocations_evicted += 1;
+        }
+        for slot in self.table.of_path(path_id) {
+            self.forget(slot);
+            self.stats.grants_revoked += 1;
+        }
+    }
+
     /// The host's calendar clock has stepped.
     pub fn set_wall_clock(&mut self, wall: WallClock) {
         self.config.wall = wall;
@@ -195,6 +256,11 @@ impl Relay {
     fn handle_session(&mut self, now: Instant, datagram: &mut [u8]) -> Result<(), DropReason> {
         if let Some(path_id) = self.links.handle_datagram(now, datagram, &mut self.stats)? {
             self.revoke(now, path_id);
+            // A driver with one shard takes none away; what it keeps is as good as told.
+            if self.revocations.len() == limits::MAX_REVOKED {
+                self.revocations.pop_front();
+            }
+            self.revocations.push_back(path_id);
         }
         self.run_links(now);
         Ok(())
@@ -208,17 +274,6 @@ impl Relay {
         }
         while let Some(Transmit { from, to, datagram }) = self.links.poll_transmit() {
             self.transmit(from, to, datagram);
-        }
-    }
-
-    /// Forgets the grants of a path, and lets none be made from its tokens any more.
-    fn revoke(&mut self, now: Instant, path_id: PathId) {
-        if self.revoked.insert(now, path_id) {
-            self.stats.revocations_evicted += 1;
-        }
-        for slot in self.table.of_path(path_id) {
-            self.forget(slot);
-            self.stats.grants_revoked += 1;
         }
     }
 
@@ -254,9 +309,11 @@ impl Relay {
     }
 
     fn report(&mut self, now: Instant) -> RelayReport {
-        let grants = self.config.capacity.grants.clamp(1, limits::MAX_GRANTS);
-        let full = self.table.len().saturating_mul(10_000) / grants;
-        let busy = self.load.sample(now, self.stats.forwarded_bytes, self.config.capacity.bytes_per_second);
+        let grants = self.config.capacity.grants.clamp(1, limits::MAX_GRANTS) + self.elsewhere.room;
+        let held = self.table.len() + self.elsewhere.grants;
+        let full = held.saturating_mul(10_000) / grants;
+        let carried = self.stats.forwarded_bytes.saturating_add(self.elsewhere.forwarded_bytes);
+        let busy = self.load.sample(now, carried, self.config.capacity.bytes_per_second);
         RelayReport {
             relay: self.config.id,
             addresses: self.config.addresses.clone(),

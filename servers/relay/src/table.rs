@@ -15,6 +15,7 @@ use ntm_proto::time::Instant;
 use ntm_proto::wire::message::Side;
 
 use crate::grant::{Grant, GrantId, Route, SideState, seat};
+use crate::shard::Shard;
 
 /// A place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +26,9 @@ pub(crate) struct Slot(u32);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IndexHasher(u64);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
+    shard: Shard,
     by_index: HashMap<RelayIndex, (Slot, Side), BuildHasherDefault<IndexHasher>>,
     routes: Vec<Route>,
     /// `None` where the slot is free.
@@ -60,6 +62,18 @@ impl Hasher for IndexHasher {
 }
 
 impl Table {
+    pub(crate) fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            by_index: HashMap::default(),
+            routes: Vec::new(),
+            grants: Vec::new(),
+            free: Vec::new(),
+            by_id: BTreeMap::new(),
+            checks: BTreeSet::new(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
@@ -137,7 +151,7 @@ impl Table {
     pub(crate) fn allot(&mut self, rng: &mut Rng, slot: Slot, side: Side) -> RelayIndex {
         loop {
             let index = RelayIndex(rng.u32());
-            if index.0 != 0 && !self.by_index.contains_key(&index) {
+            if index.0 != 0 && self.shard.has(index.0) && !self.by_index.contains_key(&index) {
                 self.by_index.insert(index, (slot, side));
                 return index;
             }

@@ -5,10 +5,12 @@ use core::time::Duration;
 use ntm_proto::id::TransactionId;
 use ntm_proto::session::pair::{REJECT_AFTER, REKEY_AFTER};
 use ntm_proto::wire::message::{Envelope, Message};
+use ntm_proto::wire::outer::Outer;
+use ntm_relay::shard::shard_of;
 use ntm_relay::testing::{
     Client, DIRECTOR, DirectionServer, RELAY4, RELAY6, Rig, address, config, inner, join, token_body,
 };
-use ntm_relay::{Config, DropReason, Timer, limits};
+use ntm_relay::{Changes, Config, DropReason, Elsewhere, Relay, Shard, Timer, limits};
 
 fn with(dc: &DirectionServer) -> Config {
     Config { directors: vec![dc.director()], ..config() }
@@ -251,4 +253,85 @@ fn a_direction_server_is_called_at_each_of_its_addresses_in_turn() {
     assert!(sent.iter().all(|transmit| transmit.from.is_ipv4() == transmit.to.is_ipv4()));
     called.dedup();
     assert_eq!(called.len(), 3);
+}
+
+#[test]
+fn a_relay_that_adopts_other_direction_servers_calls_the_new_one_and_keeps_the_sessions_it_has() {
+    let (mut rig, mut dc) = connected();
+    let sessions = rig.relay.stats().director_sessions;
+    let Config { cert, grant_keys, capacity, .. } = config();
+    let changes = |directors| Changes { cert: cert.clone(), grant_keys: grant_keys.clone(), directors, capacity };
+    let mut other = dc.director();
+    other.noise_key = [0x0c; 32];
+    rig.relay.adopt(rig.now, changes(vec![other, dc.director()]));
+    live(&mut rig, &mut dc, Duration::from_secs(25));
+    assert_eq!(dc.hellos.len(), 1, "the one it had is not called again");
+    assert_eq!(rig.relay.stats().director_sessions, sessions);
+    assert!(dc.reports.len() >= 3, "it goes on being reported to");
+
+    rig.relay.adopt(rig.now, changes(Vec::new()));
+    let reports = dc.reports.len();
+    live(&mut rig, &mut dc, Duration::from_secs(25));
+    assert_eq!(dc.reports.len(), reports, "one that is gone is told nothing");
+    assert_eq!(rig.relay.poll_timeout(), None);
+}
+
+#[test]
+fn what_other_shards_carry_is_part_of_the_one_report() {
+    let mut dc = DirectionServer::default();
+    let mut config = with(&dc);
+    config.capacity.grants = 10;
+    let mut rig = Rig::new(config);
+    rig.relay.set_elsewhere(Elsewhere { grants: 12, room: 30, forwarded_bytes: 0 });
+    live(&mut rig, &mut dc, Duration::from_secs(1));
+    assert_eq!(dc.reports[0].load, 3_000, "12 of 40 are taken");
+}
+
+#[test]
+fn a_revocation_is_handed_out_for_the_other_shards() {
+    let (mut rig, mut dc) = connected();
+    let path_id = token_body(1).path_id;
+    let datagram = dc.revoke(rig.now, 7, path_id).expect("a session");
+    rig.input(address(RELAY4), address(DIRECTOR), &datagram);
+    assert_eq!(rig.relay.poll_revocation(), Some(path_id));
+    assert_eq!(rig.relay.poll_revocation(), None);
+
+    let mut shard = Rig::new(config());
+    shard.relay.revoke(shard.now, path_id);
+    let (mut a, _) = Client::pair(1);
+    let bind = a.bind(None);
+    assert!(shard.say(&a, &bind).is_empty());
+    assert_eq!(shard.relay.stats().dropped(DropReason::Revoked), 1);
+}
+
+#[test]
+fn a_draining_relay_says_so_in_its_answers_to_binds() {
+    let mut rig = Rig::new(config());
+    let (mut a, _) = Client::pair(1);
+    let leaving = |sent: &[ntm_relay::Transmit]| match Outer::parse(&sent[0].datagram) {
+        Ok(Outer::RelayBound(bound)) => bound.leaving,
+        other => panic!("{other:?}"),
+    };
+    let bind = a.bind(None);
+    assert!(!leaving(&rig.say(&a, &bind)));
+    rig.relay.drain(rig.now);
+    let bind = a.bind(None);
+    assert!(leaving(&rig.say(&a, &bind)));
+}
+
+#[test]
+fn each_shard_allots_indices_that_lead_to_it() {
+    for number in 0..3 {
+        let shard = Shard { number, of: 3 };
+        let mut rig = Rig::new(config());
+        rig.relay = Relay::new_shard(rig.now, config(), [9; 32], shard);
+        for grant in 0..20 {
+            let (mut a, mut b) = Client::pair(grant);
+            join(&mut rig, &mut a, &mut b);
+            for client in [&a, &b] {
+                let relayed = client.relayed(&inner(1, 100));
+                assert_eq!(shard_of(&relayed, 3), Some(number));
+            }
+        }
+    }
 }

@@ -205,7 +205,8 @@ fn nothing_is_bound_to_where_nothing_can_be_sent_nor_to_the_relay_itself() {
 fn a_mac_of_the_other_direction_is_no_bind() {
     let (mut rig, a, _) = joined();
     // A `RelayBound` sent back to the relay, and the bytes of one as a bind.
-    let bound = outer::emit_relay_bound(a.side, a.index.unwrap(), 9, a.address, |part| bind_mac(&a.bind_key, part));
+    let bound =
+        outer::emit_relay_bound(a.side, a.index.unwrap(), 9, a.address, false, |part| bind_mac(&a.bind_key, part));
     refuse(&mut rig, "192.0.2.1:1000", &bound, DropReason::UnexpectedType);
     let mut bind = bound;
     bind[0] = 6;

@@ -58,7 +58,10 @@ fn one_of_each() -> Vec<(Vec<u8>, DropReason)> {
             outer::emit_relay_bind(Side::Initiator, 1, &RelayToken::from_bytes([1; 56]), None, |_| [0; 16]),
             DropReason::Unexpected,
         ),
-        (outer::emit_relay_bound(Side::Initiator, RelayIndex(1), 1, LOCAL, |_| [0; 16]), DropReason::UnknownIndex),
+        (
+            outer::emit_relay_bound(Side::Initiator, RelayIndex(1), 1, LOCAL, false, |_| [0; 16]),
+            DropReason::UnknownIndex,
+        ),
         (outer::emit_relay_ping(1), DropReason::Unexpected),
         (outer::emit_relay_pong(1, LOCAL), DropReason::Unauthentic),
     ]
@@ -502,7 +505,9 @@ fn what_claims_to_come_from_a_relay_counts_only_with_its_keys_and_its_index() {
         })
         .collect();
     let bound = |sequence, index, key: &Secret| {
-        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, LOCAL, |covered| bind_mac(key, covered))
+        outer::emit_relay_bound(Side::Initiator, RelayIndex(index), sequence, LOCAL, false, |covered| {
+            bind_mac(key, covered)
+        })
     };
     let (oldest, newest) = (sequences[0], sequences[sequences.len() - 1]);
     let genuine = bound(newest, 7, &key);

@@ -30,7 +30,7 @@ use crate::identity::NodeRecord;
 use crate::session::Psk;
 
 /// What a direction is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     Name(Fqdn),
     Node(NodeId),

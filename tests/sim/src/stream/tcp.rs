@@ -16,7 +16,7 @@ use crate::stream::port::Port;
 use crate::stream::segment::{WINDOW, endpoints, segment, takes_sequence_space};
 use ntm_proto::time::Instant;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
 use std::collections::VecDeque;
@@ -175,6 +175,8 @@ impl TcpPeer {
         });
         let buffer = || SocketBuffer::new(vec![0; config.buffer]);
         let mut socket = Socket::new(buffer(), buffer());
+        // Not what smoltcp would choose: that depends on what else is built in the same run.
+        socket.set_congestion_control(CongestionControl::None);
         // What is written goes out: the tests measure the network, not Nagle's algorithm.
         socket.set_nagle_enabled(false);
         let mut sockets = SocketSet::new(Vec::new());
