@@ -1,0 +1,5 @@
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ntm_server::main::<ntm_dc::DirectionServer>()
+}
