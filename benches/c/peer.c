@@ -1,0 +1,208 @@
+/* Two ends of a measurement, the same program for ntmfw and for the kernel.
+ *
+ *   peer [-k] serve PORT                 takes what comes, and answers pings
+ *   peer [-k] stream HOST PORT SECONDS   one TCP stream: prints Gbit/s
+ *   peer [-k] ping HOST PORT COUNT SIZE  TCP ping-pong: prints microseconds, median and 99th percentile
+ *   peer [-k] udp HOST PORT COUNT SIZE   UDP ping-pong: the same
+ *
+ * -k: the kernel's sockets.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <ntmfw.h>
+
+static int kernel;
+
+#define CALL(name, ...) (kernel ? name(__VA_ARGS__) : ntmfw_##name(__VA_ARGS__))
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static double cpu(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, kernel ? strerror(errno) : ntmfw_strerror(errno));
+    exit(1);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The first byte says what the connection is for: 's' a stream, 'p' pings of the size that follows. */
+static void *attend(void *argument)
+{
+    int fd = (int)(long)argument;
+    static __thread char bytes[1 << 18];
+    char what;
+    if (CALL(recv, fd, &what, 1, MSG_WAITALL) != 1) {
+        CALL(close, fd);
+        return NULL;
+    }
+    if (what == 's') {
+        double begun = cpu();
+        unsigned long long total = 0;
+        ssize_t got;
+        while ((got = CALL(recv, fd, bytes, sizeof bytes, 0)) > 0)
+            total += (unsigned long long)got;
+        double report[2] = { (double)total, cpu() - begun };
+        CALL(send, fd, report, sizeof report, 0);
+    } else {
+        int one = 1, size;
+        CALL(setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (CALL(recv, fd, &size, sizeof size, MSG_WAITALL) == sizeof size && size > 0 && size <= (int)sizeof bytes)
+            while (CALL(recv, fd, bytes, (size_t)size, MSG_WAITALL) == size)
+                if (CALL(send, fd, bytes, (size_t)size, 0) != size)
+                    break;
+    }
+    CALL(close, fd);
+    return NULL;
+}
+
+static void *attend_udp(void *argument)
+{
+    int fd = (int)(long)argument;
+    static char bytes[65536];
+    struct sockaddr_storage from;
+    for (;;) {
+        socklen_t length = sizeof from;
+        ssize_t got = CALL(recvfrom, fd, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &length);
+        if (got < 0)
+            die("recvfrom");
+        CALL(sendto, fd, bytes, (size_t)got, 0, (struct sockaddr *)&from, length);
+    }
+}
+
+static void serve(int port)
+{
+    struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
+    int server = CALL(socket, AF_INET, SOCK_STREAM, 0), datagrams = CALL(socket, AF_INET, SOCK_DGRAM, 0);
+    if (CALL(bind, server, (struct sockaddr *)&here, sizeof here) < 0 || CALL(listen, server, 128) < 0)
+        die("listen");
+    if (CALL(bind, datagrams, (struct sockaddr *)&here, sizeof here) < 0)
+        die("bind");
+    pthread_t thread;
+    pthread_create(&thread, NULL, attend_udp, (void *)(long)datagrams);
+    printf("serving\n");
+    fflush(stdout);
+    for (;;) {
+        int fd = CALL(accept, server, NULL, NULL);
+        if (fd < 0)
+            die("accept");
+        pthread_create(&thread, NULL, attend, (void *)(long)fd);
+        pthread_detach(thread);
+    }
+}
+
+static int reach(const char *host, const char *port, int kind)
+{
+    struct addrinfo hints = { .ai_socktype = kind, .ai_family = AF_INET }, *found;
+    int error = CALL(getaddrinfo, host, port, &hints, &found);
+    if (error) {
+        fprintf(stderr, "%s: %s\n", host, gai_strerror(error));
+        exit(1);
+    }
+    int fd = CALL(socket, found->ai_family, found->ai_socktype, found->ai_protocol);
+    if (fd < 0 || CALL(connect, fd, found->ai_addr, found->ai_addrlen) < 0)
+        die(host);
+    return fd;
+}
+
+static void stream(const char *host, const char *port, double seconds)
+{
+    static char bytes[1 << 18];
+    int fd = reach(host, port, SOCK_STREAM);
+    CALL(send, fd, "s", 1, 0);
+    /* Half a second to get going, which does not count. */
+    for (double until = now() + 0.5; now() < until;)
+        CALL(send, fd, bytes, sizeof bytes, 0);
+    double begun = now(), begun_cpu = cpu(), until = begun + seconds;
+    unsigned long long total = 0;
+    while (now() < until) {
+        ssize_t sent = CALL(send, fd, bytes, sizeof bytes, 0);
+        if (sent < 0)
+            die("send");
+        total += (unsigned long long)sent;
+    }
+    double time = now() - begun, used = cpu() - begun_cpu;
+    CALL(shutdown, fd, SHUT_WR);
+    double report[2] = { 0, 0 };
+    CALL(recv, fd, report, sizeof report, MSG_WAITALL);
+    printf("%.3f Gbit/s, CPU s/GB: %.3f sender, %.3f receiver\n", total * 8e-9 / time, used / (total * 1e-9),
+           report[1] / (report[0] * 1e-9));
+    CALL(close, fd);
+}
+
+static void ping(const char *host, const char *port, int count, int size, int kind)
+{
+    static char bytes[65536];
+    double *times = calloc((size_t)count, sizeof *times);
+    int fd = reach(host, port, kind), one = 1;
+    if (kind == SOCK_STREAM) {
+        CALL(setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        CALL(send, fd, "p", 1, 0);
+        CALL(send, fd, &size, sizeof size, 0);
+    } else {
+        struct timeval patience = { .tv_sec = 1 };
+        CALL(setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    }
+    for (int at = -count / 10; at < count; at++) {
+        double begun = now();
+        if (CALL(send, fd, bytes, (size_t)size, 0) != size)
+            die("send");
+        if (CALL(recv, fd, bytes, (size_t)size, MSG_WAITALL) != size && kind == SOCK_STREAM)
+            die("recv");
+        if (at >= 0)
+            times[at] = now() - begun;
+    }
+    qsort(times, (size_t)count, sizeof *times, by_size);
+    printf("%.2f us median, %.2f us 99th percentile\n", times[count / 2] * 1e6, times[count * 99 / 100] * 1e6);
+    CALL(close, fd);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "-k") == 0) {
+        kernel = 1;
+        argc--;
+        argv++;
+    } else if (ntmfw_init(NULL) < 0)
+        die("ntmfw_init");
+    if (argc == 3 && strcmp(argv[1], "serve") == 0)
+        serve(atoi(argv[2]));
+    else if (argc == 5 && strcmp(argv[1], "stream") == 0)
+        stream(argv[2], argv[3], atof(argv[4]));
+    else if (argc == 6 && strcmp(argv[1], "ping") == 0)
+        ping(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), SOCK_STREAM);
+    else if (argc == 6 && strcmp(argv[1], "udp") == 0)
+        ping(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), SOCK_DGRAM);
+    else {
+        fprintf(stderr, "usage: see the head of peer.c\n");
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,400 @@
+/* NTMfw: sockets that reach a node by its name, wherever it is.
+ *
+ * Each call has the name of a call of the C library with `ntmfw_` before it, and its prototype, its constants,
+ * its structs and its errno. <ntmfw_posix.h> renames the C library's calls to these, for programs that are only
+ * to be compiled again.
+ */
+
+#ifndef NTMFW_H
+#define NTMFW_H
+
+/* Made by cbindgen from ntmfw/src/capi; `make header` makes it anew. */
+
+#include <netdb.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+/* Some are declared only with _GNU_SOURCE. */
+struct mmsghdr;
+struct timespec;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* `fcntl(2)`. The descriptor is the kernel's, and so are its flags; a duplicate (`F_DUPFD`, `F_DUPFD_CLOEXEC`) is the
+ * same socket. */
+int ntmfw_fcntl(int fd, int command, ...);
+
+/* `ioctl(2)`: `FIONREAD` tells what can be read from the socket, `TIOCOUTQ` what the other end has not acknowledged;
+ * `FIONBIO` is the descriptor's. */
+int ntmfw_ioctl(int fd, unsigned long request, ...);
+
+#ifdef __cplusplus
+}
+#endif
+
+/*
+ How packets of a socket travel.
+ */
+struct ntmfw_path {
+  /*
+   0: no path is in use; 1: direct; 2: through a relay.
+   */
+  int kind;
+  /*
+   The interface of this host, as the kernel calls it.
+   */
+  char interface[16];
+  /*
+   The round trip in microseconds; 0 where it is not known yet.
+   */
+  uint32_t rtt_us;
+  /*
+   Of 1,000 probes, those that were not answered.
+   */
+  uint32_t loss_per_mille;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ `dup(2)`.
+ */
+int ntmfw_dup(int fd);
+
+/*
+ `dup2(2)`.
+ */
+int ntmfw_dup2(int fd, int copy);
+
+/*
+ `dup3(2)`.
+ */
+int ntmfw_dup3(int fd, int copy, int flags);
+
+/*
+ `sendfile(2)`: from a file to a socket.
+ */
+ssize_t ntmfw_sendfile(int out, int file, off_t *offset, size_t count);
+
+/*
+ `read(2)`.
+ */
+ssize_t ntmfw_read(int fd, void *room, size_t length);
+
+/*
+ `write(2)`.
+ */
+ssize_t ntmfw_write(int fd, const void *data, size_t length);
+
+/*
+ `readv(2)`.
+ */
+ssize_t ntmfw_readv(int fd, const struct iovec *parts, int count);
+
+/*
+ `writev(2)`.
+ */
+ssize_t ntmfw_writev(int fd, const struct iovec *parts, int count);
+
+/*
+ `send(2)`.
+ */
+ssize_t ntmfw_send(int fd, const void *data, size_t length, int flags);
+
+/*
+ `sendto(2)`. A datagram to a virtual address goes through a tunnel, which is made if there is none.
+ */
+ssize_t ntmfw_sendto(int fd,
+                     const void *data,
+                     size_t length,
+                     int flags,
+                     const struct sockaddr *address,
+                     socklen_t address_length);
+
+/*
+ `sendmsg(2)`. Ancillary data is not looked at.
+ */
+ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
+
+/*
+ `sendmmsg(2)`.
+ */
+int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+
+/*
+ `recv(2)`.
+ */
+ssize_t ntmfw_recv(int fd, void *room, size_t length, int flags);
+
+/*
+ `recvfrom(2)`.
+ */
+ssize_t ntmfw_recvfrom(int fd,
+                       void *room,
+                       size_t length,
+                       int flags,
+                       struct sockaddr *address,
+                       socklen_t *address_length);
+
+/*
+ `recvmsg(2)`. There is no ancillary data.
+ */
+ssize_t ntmfw_recvmsg(int fd, struct msghdr *message, int flags);
+
+/*
+ `recvmmsg(2)`. The time-out is looked at between messages, as in the kernel.
+ */
+int ntmfw_recvmmsg(int fd,
+                   struct mmsghdr *messages,
+                   unsigned int count,
+                   int flags,
+                   struct timespec *timeout);
+
+/*
+ `getaddrinfo(3)`: the name of a node is asked of its coordinator, and the tunnel to it is on its way when the
+ call is back. Other names are the system's; one that is an alias (CNAME) of a node's name is a node's.
+ */
+int ntmfw_getaddrinfo(const char *node,
+                      const char *service,
+                      const struct addrinfo *hints,
+                      struct addrinfo **results);
+
+/*
+ `freeaddrinfo(3)`, for what [`ntmfw_getaddrinfo`] gave.
+ */
+void ntmfw_freeaddrinfo(struct addrinfo *results);
+
+/*
+ `gai_strerror(3)`.
+ */
+const char *ntmfw_gai_strerror(int code);
+
+/*
+ `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have.
+ */
+int ntmfw_getnameinfo(const struct sockaddr *given,
+                      socklen_t given_length,
+                      char *host,
+                      socklen_t host_length,
+                      char *service,
+                      socklen_t service_length,
+                      int flags);
+
+/*
+ `gethostbyname(3)`: the IPv4 address of a node, or what the system says. The answer is good until the thread asks
+ again; `h_errno` tells why there is none.
+ */
+struct hostent *ntmfw_gethostbyname(const char *name);
+
+/*
+ `gethostbyname_r(3)`: the same, told where the caller wants it.
+ */
+int ntmfw_gethostbyname_r(const char *name,
+                          struct hostent *answer,
+                          char *room,
+                          size_t length,
+                          struct hostent **result,
+                          int *why);
+
+extern int *__h_errno_location(void);
+
+extern int gethostbyname_r(const char *name,
+                           struct hostent *answer,
+                           char *room,
+                           size_t length,
+                           struct hostent **result,
+                           int *why);
+
+/*
+ `if_nametoindex(3)`, which is the system's.
+ */
+unsigned int ntmfw_if_nametoindex(const char *name);
+
+/*
+ `getsockopt(2)`.
+ */
+int ntmfw_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
+
+/*
+ `setsockopt(2)`.
+ */
+int ntmfw_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
+
+/*
+ Begins: reads the configuration at `config`, or at the usual places where that is null, and registers the node.
+ 0, or −1 with `errno` and an explanation in [`ntmfw_strerror`]. Other calls begin by themselves if this one was
+ not made; a second call does nothing.
+ */
+int ntmfw_init(const char *config);
+
+/*
+ What the error with this number was about, if the last call of this thread that failed left an explanation;
+ else what `strerror` says. The text is good until the next failure in this thread.
+ */
+const char *ntmfw_strerror(int errnum);
+
+/*
+ The library's version: `"0.1.0"`.
+ */
+const char *ntmfw_version(void);
+
+/*
+ Writes this node's name into `name`, which has room for `length` bytes. 0, or −1 with `ENAMETOOLONG`.
+ */
+int ntmfw_local_name(char *name,
+                     size_t length);
+
+/*
+ Ends: tells the coordinator that the node goes. Connections end as they would at the end of the process. The
+ library cannot begin again in the same process.
+ */
+void ntmfw_fini(void);
+
+/*
+ Writes what the library says of itself as JSON (name, addresses, peers with their paths, counters) into `text`,
+ which has room for `length` bytes, and gives the length of the whole, as `snprintf` does.
+ */
+int ntmfw_status(char *text,
+                 size_t length);
+
+/*
+ From now on `listener` is called with a JSON object for everything that happens (`"event"`: `registered`,
+ `resolved`, `peer up`, `path changed`, `peer lost`, …), on a thread of the library's own, one call at a time.
+ The text is good until the listener returns. `context` is given to each call. There is one listener a process:
+ a second one is `EALREADY`.
+ */
+int ntmfw_on_event(void (*listener)(const char *event, void *context),
+                   void *context);
+
+/*
+ Writes into `path` how packets to the peer of a connected socket travel now. `ENOTCONN` where it has none,
+ `ENOTSOCK` where the descriptor is no NTM socket.
+ */
+int ntmfw_path_info(int fd,
+                    struct ntmfw_path *path);
+
+/*
+ `poll(2)`.
+ */
+int ntmfw_poll(struct pollfd *fds, nfds_t count, int timeout);
+
+/*
+ `ppoll(2)`.
+ */
+int ntmfw_ppoll(struct pollfd *fds,
+                nfds_t count,
+                const struct timespec *timeout,
+                const sigset_t *mask);
+
+/*
+ `select(2)`.
+ */
+int ntmfw_select(int count, fd_set *read, fd_set *write, fd_set *except, struct timeval *timeout);
+
+/*
+ `pselect(2)`.
+ */
+int ntmfw_pselect(int count,
+                  fd_set *read,
+                  fd_set *write,
+                  fd_set *except,
+                  const struct timespec *timeout,
+                  const sigset_t *mask);
+
+/*
+ `epoll_create1(2)`: the set is the kernel's.
+ */
+int ntmfw_epoll_create1(int flags);
+
+/*
+ `epoll_ctl(2)`: NTM sockets are descriptors like all others.
+ */
+int ntmfw_epoll_ctl(int set, int operation, int fd, struct epoll_event *event);
+
+/*
+ `epoll_wait(2)`.
+ */
+int ntmfw_epoll_wait(int set, struct epoll_event *events, int room, int timeout);
+
+/*
+ `epoll_pwait(2)`.
+ */
+int ntmfw_epoll_pwait(int set,
+                      struct epoll_event *events,
+                      int room,
+                      int timeout,
+                      const sigset_t *mask);
+
+/*
+ `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
+ is not virtual; everything else is the kernel's from the start.
+ */
+int ntmfw_socket(int domain,
+                 int kind,
+                 int protocol);
+
+/*
+ `socketpair(2)`, which is the kernel's.
+ */
+int ntmfw_socketpair(int domain, int kind, int protocol, int *pair);
+
+/*
+ `bind(2)`: to an address of this node, or to any.
+ */
+int ntmfw_bind(int fd, const struct sockaddr *address, socklen_t length);
+
+/*
+ `listen(2)`.
+ */
+int ntmfw_listen(int fd, int backlog);
+
+/*
+ `accept(2)`.
+ */
+int ntmfw_accept(int fd, struct sockaddr *address, socklen_t *length);
+
+/*
+ `accept4(2)`.
+ */
+int ntmfw_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+
+/*
+ `connect(2)`: to a virtual address through a tunnel, to any other through the kernel.
+ */
+int ntmfw_connect(int fd, const struct sockaddr *address, socklen_t length);
+
+/*
+ `shutdown(2)`.
+ */
+int ntmfw_shutdown(int fd, int how);
+
+/*
+ `close(2)`. The connection ends when its last descriptor is closed; what was sent still arrives.
+ */
+int ntmfw_close(int fd);
+
+/*
+ `getsockname(2)`.
+ */
+int ntmfw_getsockname(int fd, struct sockaddr *address, socklen_t *length);
+
+/*
+ `getpeername(2)`.
+ */
+int ntmfw_getpeername(int fd, struct sockaddr *address, socklen_t *length);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* NTMFW_H */

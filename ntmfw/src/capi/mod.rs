@@ -1,0 +1,28 @@
+//! The exported calls: each has the name of a call of the C library with `ntmfw_` before it, its prototype, its
+//! constants, its structs and its `errno`s.
+//!
+//! A call on a descriptor that is not ours is made in the kernel, so a program may use these calls for
+//! everything. Every export goes through `guard`: what the inside gives as an error becomes `errno` and −1, and
+//! a panic, which is a fault of this library, becomes `EIO` and never crosses into C.
+
+// A C function that takes pointers says in its documentation what must hold of them: what the call of the same
+// name asks of its own.
+#![allow(clippy::missing_safety_doc)]
+
+mod address;
+mod files;
+mod guard;
+mod io;
+mod names;
+mod options;
+mod own;
+mod polling;
+mod sockets;
+
+pub use files::*;
+pub use io::*;
+pub use names::*;
+pub use options::*;
+pub use own::*;
+pub use polling::*;
+pub use sockets::*;

@@ -1,0 +1,62 @@
+//! `getsockopt` and `setsockopt`.
+
+use libc::{c_int, c_void, socklen_t};
+
+use super::guard::{checked, guard};
+use crate::errno::Errno;
+use crate::socket::{options, table};
+
+/// `getsockopt(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    guard(|| {
+        let Some(socket) = table::find(fd) else {
+            // SAFETY: the caller's promise is the system call's.
+            return checked(unsafe { libc::getsockopt(fd, level, name, value, length) });
+        };
+        if length.is_null() || value.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        // SAFETY: not null, and valid by the caller's promise.
+        let room = unsafe { length.read() };
+        let room = usize::try_from(room.cast_signed()).map_err(|_| Errno(libc::EINVAL))?;
+        let bytes = options::get(&socket, level, name)?;
+        let copied = room.min(bytes.len());
+        // SAFETY: the caller has `room` bytes there; no more are copied.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.cast::<u8>(), copied);
+            length.write(copied as socklen_t);
+        }
+        Ok(0)
+    })
+}
+
+/// `setsockopt(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    guard(|| {
+        let Some(socket) = table::find(fd) else {
+            // SAFETY: the caller's promise is the system call's.
+            return checked(unsafe { libc::setsockopt(fd, level, name, value, length) });
+        };
+        let length = usize::try_from(length.cast_signed()).map_err(|_| Errno(libc::EINVAL))?;
+        if value.is_null() && length > 0 {
+            return Err(Errno(libc::EFAULT));
+        }
+        // SAFETY: not null unless empty, and so long by the caller's promise.
+        let value = if length == 0 { &[] } else { unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) } };
+        options::set(&socket, level, name, value).map(|()| 0)
+    })
+}

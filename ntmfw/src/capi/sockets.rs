@@ -1,0 +1,175 @@
+//! A socket's life: `socket` to `close`.
+
+use std::os::fd::RawFd;
+
+use libc::{c_int, sockaddr, socklen_t};
+
+use super::address::{self, Given};
+use super::guard::{checked, core, guard};
+use crate::errno::Errno;
+use crate::socket::state::{Kind, Outcome, Socket};
+use crate::socket::table;
+
+/// `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
+/// is not virtual; everything else is the kernel's from the start.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    guard(|| {
+        let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+        let ours = match (domain, kind & !flags, protocol) {
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Stream,
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram,
+            // SAFETY: only numbers go in and come out.
+            _ => return checked(unsafe { libc::socket(domain, kind, protocol) }),
+        };
+        Socket::open(core()?, domain, ours, flags)
+    })
+}
+
+/// `socketpair(2)`, which is the kernel's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int {
+    // SAFETY: the caller's promise is the system call's.
+    guard(|| checked(unsafe { libc::socketpair(domain, kind, protocol, pair) }))
+}
+
+/// `bind(2)`: to an address of this node, or to any.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    guard(|| {
+        if let Some(socket) = table::find(fd) {
+            // SAFETY: the caller's promise.
+            let local = match unsafe { address::read(address, length, socket.family) }? {
+                Given::Address(local) => local,
+                Given::Unspecified => return Err(Errno(libc::EAFNOSUPPORT)),
+            };
+            if socket.bind(fd, local)? == Outcome::Done {
+                return Ok(0);
+            }
+        }
+        // SAFETY: the caller's promise is the system call's.
+        checked(unsafe { libc::bind(fd, address, length) })
+    })
+}
+
+/// `listen(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntmfw_listen(fd: c_int, backlog: c_int) -> c_int {
+    guard(|| match table::find(fd) {
+        Some(socket) => socket.listen(backlog).map(|()| 0),
+        // SAFETY: only numbers go in and come out.
+        None => checked(unsafe { libc::listen(fd, backlog) }),
+    })
+}
+
+/// `accept(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { ntmfw_accept4(fd, address, length, 0) }
+}
+
+/// `accept4(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    guard(|| {
+        let Some(socket) = table::find(fd) else {
+            // SAFETY: the caller's promise is the system call's.
+            return checked(unsafe { libc::accept4(fd, address, length, flags) });
+        };
+        if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+            return Err(Errno(libc::EINVAL));
+        }
+        if !address.is_null() && length.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        let (accepted, remote) = socket.accept(flags)?;
+        // SAFETY: the caller's promise.
+        if let Err(error) = unsafe { address::write_if_wanted(remote, address, length) } {
+            ntmfw_close(accepted);
+            return Err(error);
+        }
+        Ok(accepted)
+    })
+}
+
+/// `connect(2)`: to a virtual address through a tunnel, to any other through the kernel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    guard(|| {
+        if let Some(socket) = table::find(fd) {
+            // SAFETY: the caller's promise.
+            match unsafe { address::read(address, length, socket.family) }? {
+                Given::Unspecified => return socket.disconnect().map(|()| 0),
+                Given::Address(remote) => {
+                    if socket.connect(fd, remote)? == Outcome::Done {
+                        return Ok(0);
+                    }
+                }
+            }
+        }
+        // SAFETY: the caller's promise is the system call's.
+        checked(unsafe { libc::connect(fd, address, length) })
+    })
+}
+
+/// `shutdown(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntmfw_shutdown(fd: c_int, how: c_int) -> c_int {
+    guard(|| match table::find(fd) {
+        Some(socket) => socket.shutdown(how).map(|()| 0),
+        // SAFETY: only numbers go in and come out.
+        None => checked(unsafe { libc::shutdown(fd, how) }),
+    })
+}
+
+/// `close(2)`. The connection ends when its last descriptor is closed; what was sent still arrives.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
+    guard(|| {
+        let socket = table::remove(fd);
+        // SAFETY: only a number goes in; the descriptor is the caller's to close.
+        let closed = checked(unsafe { libc::close(fd) });
+        if let Some(socket) = socket.and_then(std::sync::Arc::into_inner) {
+            socket.close();
+        }
+        closed
+    })
+}
+
+/// `getsockname(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_getsockname(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    guard(|| match table::find(fd) {
+        Some(socket) => {
+            let local = socket.local_address();
+            // SAFETY: the caller's promise.
+            unsafe { address::write(local, non_null(address)?, length) }.map(|()| 0)
+        }
+        // SAFETY: the caller's promise is the system call's.
+        None => checked(unsafe { libc::getsockname(fd, address, length) }),
+    })
+}
+
+/// `getpeername(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntmfw_getpeername(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    guard(|| match table::find(fd) {
+        Some(socket) => {
+            let remote = socket.peer_address()?;
+            // SAFETY: the caller's promise.
+            unsafe { address::write(remote, non_null(address)?, length) }.map(|()| 0)
+        }
+        // SAFETY: the caller's promise is the system call's.
+        None => checked(unsafe { libc::getpeername(fd, address, length) }),
+    })
+}
+
+fn non_null<T>(pointer: *mut T) -> crate::errno::Result<*mut T> {
+    if pointer.is_null() { Err(Errno(libc::EFAULT)) } else { Ok(pointer) }
+}

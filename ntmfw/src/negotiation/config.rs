@@ -1,0 +1,181 @@
+//! What the user wrote.
+//!
+//! ```toml
+//! name = "printer.ntm.example"        # what this node is called
+//! state = "/var/lib/ntmfw/printer"    # where keys and the ticket are kept
+//! account_server = "https://as.ntm.example"
+//! account = "alice"
+//! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
+//!
+//! [interfaces]
+//! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use ntm_proto::id::Fqdn;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    #[serde(deserialize_with = "name")]
+    pub(crate) name: Fqdn,
+    /// `https://…`; without it the state directory must hold a ticket.
+    pub(crate) account_server: Option<String>,
+    /// A PEM file with the certificates to believe instead of the host's.
+    pub(crate) account_server_ca: Option<PathBuf>,
+    /// Whose node this is.
+    pub(crate) account: Option<String>,
+    /// A file with an enrolment key, or with the account's password, mode 0600: needed until the first login.
+    pub(crate) enrolment_key_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
+    /// Where the identity and the ticket are; `$XDG_STATE_HOME/ntmfw` where it is not said.
+    pub(crate) state: Option<PathBuf>,
+    /// Domains whose names are nodes, beside the node's own.
+    #[serde(default, deserialize_with = "names")]
+    pub(crate) domains: Vec<Fqdn>,
+    /// The UDP port to use on every address, if it is free.
+    #[serde(default)]
+    pub(crate) port: u16,
+    #[serde(default)]
+    pub(crate) interfaces: InterfaceChoice,
+}
+
+/// Which interfaces carry datagrams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct InterfaceChoice {
+    /// Only these, where any are named. Loopback is used only if it is named here.
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl Default for InterfaceChoice {
+    /// Without the bridges that containers and virtual machines leave behind.
+    fn default() -> Self {
+        let exclude = ["docker*", "veth*", "br-*", "virbr*", "lxc*", "cni*"];
+        Self { include: Vec::new(), exclude: exclude.map(str::to_owned).into() }
+    }
+}
+
+impl InterfaceChoice {
+    pub(crate) fn takes(&self, name: &str, loopback: bool) -> bool {
+        let named = self.include.iter().any(|pattern| matches(pattern, name));
+        let excluded = self.exclude.iter().any(|pattern| matches(pattern, name));
+        named || (self.include.is_empty() && !excluded && !loopback)
+    }
+
+    /// Wire before radio before a mobile network, which may be paid for by the byte.
+    pub(crate) fn cost(&self, name: &str) -> u8 {
+        match name.get(..2) {
+            Some("ww" | "pp" | "rm") => 50,
+            Some("wl") => 20,
+            _ => 10,
+        }
+    }
+}
+
+/// Why there is no configuration; one line for the user.
+#[derive(Debug)]
+pub(crate) struct ConfigError(pub(crate) String);
+
+impl Config {
+    /// Reads the file that the caller named, or the first that is there of `$NTMFW_CONFIG`,
+    /// `~/.config/ntmfw/config.toml` and `/etc/ntmfw/config.toml`.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(path) = named {
+            return Self::load(path);
+        }
+        if let Some(path) = std::env::var_os("NTMFW_CONFIG") {
+            return Self::load(Path::new(&path));
+        }
+        let home = std::env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+        let candidates = home
+            .into_iter()
+            .map(|home| home.join("ntmfw/config.toml"))
+            .chain([PathBuf::from("/etc/ntmfw/config.toml")]);
+        let mut looked = Vec::new();
+        for candidate in candidates {
+            if candidate.exists() {
+                return Self::load(&candidate);
+            }
+            looked.push(candidate.display().to_string());
+        }
+        Err(ConfigError(format!("no configuration: looked for $NTMFW_CONFIG, {}", looked.join(", "))))
+    }
+
+    fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|why| ConfigError(format!("{name}: {why}")))?;
+        Self::parse(&text).map_err(|(line, why)| ConfigError(format!("{name}:{line}: {why}")))
+    }
+
+    /// Gives the line and what is wrong there.
+    fn parse(text: &str) -> Result<Self, (usize, String)> {
+        toml::from_str(text).map_err(|why| {
+            let before = why.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
+            (line, why.message().trim().to_owned())
+        })
+    }
+
+    /// Where the state is kept.
+    pub(crate) fn state(&self) -> PathBuf {
+        let fallback = || {
+            let base = std::env::var_os("XDG_STATE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))
+                .unwrap_or_else(|| PathBuf::from("/var/lib"));
+            base.join("ntmfw").join(self.name.as_str())
+        };
+        self.state.clone().unwrap_or_else(fallback)
+    }
+}
+
+/// Whether a name fits a pattern, of which `*` at its end stands for any end.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern == name,
+    }
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fqdn, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Fqdn::parse(&text).map_err(|why| D::Error::custom(format!("\"{text}\" is no name: {why}")))
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fqdn>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .iter()
+        .map(|text| Fqdn::parse(text).map_err(|why| D::Error::custom(format!("\"{text}\" is no name: {why}"))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        let wrong = |text: &str| Config::parse(text).expect_err("the file is wrong");
+        assert_eq!(wrong("name = \"a b\"").0, 1);
+        assert_eq!(wrong("name = \"a\"\n\nport = 70000").0, 3);
+        assert!(wrong("name = \"a\"\nprot = 1").1.contains("prot"));
+        assert!(wrong("").1.contains("name"));
+    }
+
+    #[test]
+    fn loopback_is_used_only_by_name_and_bridges_of_containers_only_if_asked_for() {
+        let config = |text: &str| Config::parse(text).expect("the file is right").interfaces;
+        let usual = config("name = \"a\"");
+        assert!(usual.takes("eth0", false) && usual.takes("wlan0", false));
+        assert!(!usual.takes("lo", true) && !usual.takes("docker0", false) && !usual.takes("veth12", false));
+        let named = config("name = \"a\"\n[interfaces]\ninclude = [\"lo\", \"docker*\"]");
+        assert!(named.takes("lo", true) && named.takes("docker0", false) && !named.takes("eth0", false));
+    }
+}

@@ -1,0 +1,162 @@
+//! The one runtime of the process: begun by the first call that needs it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant as HostInstant, SystemTime, UNIX_EPOCH};
+
+use ntm_node::{Config as NodeConfig, Event, Node};
+use ntm_proto::crypto::default_provider;
+use ntm_proto::time::{UnixTime, WallClock};
+use once_cell::sync::OnceCell;
+
+use crate::errno::Errno;
+use crate::negotiation::config::{Config, ConfigError};
+use crate::negotiation::interfaces::Known;
+use crate::negotiation::login;
+use crate::negotiation::names::Names;
+use crate::negotiation::netlink::Netlink;
+use crate::negotiation::state::{State, StateError};
+use crate::packet::reader::{Reader, wait_for};
+use crate::runtime::{Core, now_since};
+use crate::stack::readiness::{ERR, IN, Readiness};
+use crate::sync::Lock;
+
+/// How long the first registration may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static CORE: OnceCell<Arc<Core>> = OnceCell::new();
+
+/// Why the library could not start: one line, and the error number that fits it best.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    pub(crate) errno: Errno,
+    pub(crate) message: String,
+}
+
+/// Whether the node is registered, for those who wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Registration {
+    readiness: Readiness,
+    refusal: Lock<Option<String>>,
+}
+
+impl Registration {
+    pub(crate) fn handle_event(&self, event: &Event) {
+        match event {
+            Event::Registered { .. } => self.readiness.set(IN),
+            Event::Superseded => self.refuse("another program runs as this node"),
+            Event::TicketRefused(code) => self.refuse(&format!("the ticket was refused: {code:?}; log in again")),
+            _ => {}
+        }
+    }
+
+    fn refuse(&self, why: &str) {
+        *self.refusal.lock() = Some(why.to_owned());
+        self.readiness.set(ERR);
+    }
+}
+
+/// The runtime, if it was begun.
+pub(crate) fn core() -> Option<&'static Arc<Core>> {
+    CORE.get()
+}
+
+/// The runtime, begun now if it was not.
+pub(crate) fn begin(config: Option<&Path>) -> Result<&'static Arc<Core>, StartError> {
+    let core = CORE.get_or_try_init(|| start(config))?;
+    await_registration(core)?;
+    Ok(core)
+}
+
+fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
+    let config = Config::find(config)?;
+    let state = State::open(&config.state())?;
+    let keys = state.keys()?;
+    let unix = unix_now();
+    let login = login::login(&config, &state, &keys, unix)?;
+    let origin = HostInstant::now();
+    let now = now_since(origin);
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| StartError::host("no random numbers", Errno(libc::EIO)))?;
+    let mut domains = config.domains.clone();
+    domains.push(login.record.manager.clone());
+    let names = Names::new(login.record.fqdn.clone(), domains);
+    let node = Node::new(
+        now,
+        NodeConfig {
+            provider: default_provider(),
+            record: login.record,
+            noise: keys.noise,
+            ticket: login.ticket,
+            ticket_key: login.key,
+            directors: login.directors,
+            wall: WallClock::new(now, unix),
+            wake_token: None,
+        },
+        seed,
+    );
+    let netlink = Netlink::open().map_err(|why| StartError::host("interface monitor", why.into()))?;
+    let reader = Reader::new(netlink).map_err(|why| StartError::host("descriptors", why.into()))?;
+    let interfaces = Known::new(config.interfaces.clone(), config.port);
+    let core = Arc::new(Core::new(origin, node, reader, names, interfaces, state));
+    core.refresh_interfaces();
+    let control = core.clone();
+    let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {
+        block_signals();
+        control.reader.run_control(&control);
+    });
+    spawned.map_err(|why| StartError::host("control thread", why.into()))?;
+    Ok(core)
+}
+
+/// The application's signals are for the application's threads.
+fn block_signals() {
+    // SAFETY: a set of signals of this thread's own, filled before it is used.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+fn await_registration(core: &Core) -> Result<(), StartError> {
+    let registration = &core.registration;
+    let until = core.now() + PATIENCE;
+    loop {
+        match wait_for(core, &registration.readiness, IN | ERR, Some(until)) {
+            Ok(()) => break,
+            Err(Errno(libc::EINTR)) => {}
+            Err(_) => {
+                let message = "no direction coordinator answered; trying goes on".to_owned();
+                return Err(StartError { errno: Errno(libc::ETIMEDOUT), message });
+            }
+        }
+    }
+    match registration.refusal.lock().clone() {
+        Some(message) => Err(StartError { errno: Errno(libc::EACCES), message }),
+        None => Ok(()),
+    }
+}
+
+fn unix_now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl StartError {
+    pub(crate) fn host(what: &str, errno: Errno) -> Self {
+        Self { errno, message: format!("{what}: {errno}") }
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self { errno: Errno(libc::EINVAL), message: error.0 }
+    }
+}
+
+impl From<StateError> for StartError {
+    fn from(error: StateError) -> Self {
+        Self { errno: Errno(libc::EACCES), message: error.0 }
+    }
+}

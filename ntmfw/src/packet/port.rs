@@ -1,0 +1,114 @@
+//! One UDP socket on one address of one interface.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ntm_proto::id::InterfaceId;
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::sync::Shared;
+
+/// Asked of the kernel for each direction; it gives what its limits allow.
+const KERNEL_BUFFER: usize = 4 << 20;
+/// How long a full socket may hold up a sender before the datagrams are given up.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A bound socket.
+pub(crate) struct Port {
+    pub(crate) interface: InterfaceId,
+    pub(crate) address: SocketAddr,
+    socket: std::net::UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Port {
+    /// Binds to `address` on the device of that name.
+    pub(crate) fn open(interface: InterfaceId, device: &str, address: SocketAddr) -> io::Result<Self> {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::DGRAM.cloexec().nonblocking(), Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Binding to a device needs no privilege since Linux 5.7; where it fails, routing decides as ever.
+        let _ = socket.bind_device(Some(device.as_bytes()));
+        socket.bind(&address.into())?;
+        let socket = std::net::UdpSocket::from(socket);
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
+        let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
+        let address = socket.local_addr()?;
+        Ok(Self { interface, address, socket, state })
+    }
+
+    /// Datagrams that one call may send.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Sends `contents` as datagrams of `segment` bytes, the last one maybe shorter. A full socket is waited
+    /// for a little; what cannot be sent is lost, as on any network.
+    pub(crate) fn send(&self, to: SocketAddr, contents: &[u8], segment: usize) {
+        let segment_size = (segment < contents.len()).then_some(segment);
+        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
+        for _ in 0..2 {
+            match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_writable(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Reads what is there, at most one batch; `WouldBlock` where there is nothing.
+    pub(crate) fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        self.state.recv(UdpSockRef::from(&self.socket), buffers, meta)
+    }
+
+    fn wait_writable(&self) {
+        let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        // SAFETY: `poll` is one valid pollfd for the time of the call.
+        unsafe { libc::poll(&raw mut poll, 1, PATIENCE.as_millis() as libc::c_int) };
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port").field("interface", &self.interface).field("address", &self.address).finish()
+    }
+}
+
+/// All ports that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Ports(Shared<Vec<Arc<Port>>>);
+
+impl Ports {
+    pub(crate) const fn new() -> Self {
+        Self(Shared::new(Vec::new()))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Port>> {
+        self.0.read().clone()
+    }
+
+    pub(crate) fn find(&self, interface: InterfaceId, address: SocketAddr) -> Option<Arc<Port>> {
+        self.0.read().iter().find(|port| port.interface == interface && port.address == address).cloned()
+    }
+
+    pub(crate) fn add(&self, port: Arc<Port>) {
+        self.0.write().push(port);
+    }
+
+    /// Closes the ports for which `keep` is false.
+    pub(crate) fn retain(&self, keep: impl FnMut(&Arc<Port>) -> bool) {
+        self.0.write().retain(keep);
+    }
+}

@@ -1,0 +1,455 @@
+//! Who reads the sockets.
+//!
+//! Waking another thread costs more than everything else a packet costs, so a thread that waits for data reads
+//! the sockets itself: it *leads*. Others that wait meanwhile *follow*: they sleep until what they wait for
+//! happened. A leader that woke another thread and not itself resigns: that one will wait again in a moment, and
+//! shall not be woken by somebody else a second time.
+//!
+//! ```text
+//!            waits, nobody leads               what it waited for came
+//!  thread ───────────────────────▶ leading ─────────────────────────────▶ goes on
+//!     │                               │  ▲  │
+//!     │ somebody leads                └──┘  │ its turn woke another thread
+//!     ▼                               turn  ▼
+//!  following ◀───────────────────────────────
+//! ```
+//!
+//! Taking and leaving the lead costs no system call, because programs do both around every message. The
+//! control thread finds out by itself whether anybody leads:
+//!
+//! ```text
+//! armed     nobody leads: sleeps until a packet or a timer comes
+//! patrol    looks every half a millisecond: where nobody has led since the last look, one that follows is made to
+//!           lead, or the control thread is armed; where the same leader has slept for several looks, it goes
+//! off duty  until that leader leaves, who wakes it: the only leader that makes a call
+//! ```
+
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use libc::pollfd;
+use ntm_proto::time::Instant;
+use quinn_udp::{BATCH_SIZE, RecvMeta};
+
+use crate::errno::{Errno, Result};
+use crate::negotiation::netlink::Netlink;
+use crate::packet::port::Port;
+use crate::runtime::Core;
+use crate::stack::parker::Parker;
+use crate::stack::readiness::Readiness;
+use crate::sync::Lock;
+
+/// Room for one read: what the kernel joins into one buffer is at most this.
+const BUFFER: usize = 65_536;
+/// Buffers a read may fill; joined datagrams make more of little use.
+const BUFFERS: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
+
+/// The pause between two looks of the control thread on patrol.
+const PATROL: Duration = Duration::from_micros(500);
+/// Looks at the same leader after which it is relied on.
+const LOOKS: u32 = 20;
+
+const NEVER: u64 = u64::MAX;
+const AWAKE: u64 = 0;
+
+thread_local! {
+    static PARKER: Arc<Parker> = Arc::new(Parker::default());
+}
+
+pub(crate) struct Reader {
+    /// The sockets, the kick and the interface monitor, for the control thread.
+    inner: OwnedFd,
+    kick: OwnedFd,
+    netlink: Netlink,
+    buffers: Lock<Buffers>,
+    followers: Lock<Vec<Arc<Parker>>>,
+    /// Until when whoever is responsible for timers sleeps; zero while it is awake.
+    asleep_until: AtomicU64,
+    kicked: AtomicBool,
+    /// How often somebody took the lead.
+    leads: AtomicU64,
+    /// The control thread relies on who leads now, and must be woken when that ends.
+    off_duty: AtomicBool,
+    on_duty: OwnedFd,
+}
+
+struct Buffers {
+    bytes: Box<[u8]>,
+    packets: Vec<(usize, usize)>,
+    joined: Vec<Vec<u8>>,
+}
+
+/// The right to read, until it is dropped.
+pub(crate) struct Lead<'a> {
+    core: &'a Core,
+    buffers: Option<MutexGuard<'a, Buffers>>,
+}
+
+impl Reader {
+    pub(crate) fn new(netlink: Netlink) -> io::Result<Self> {
+        let (kick, on_duty) = (bell()?, bell()?);
+        let inner = epoll()?;
+        watch(&inner, kick.as_raw_fd())?;
+        watch(&inner, netlink.as_raw_fd())?;
+        let buffers =
+            Buffers { bytes: vec![0; BUFFERS * BUFFER].into_boxed_slice(), packets: Vec::new(), joined: Vec::new() };
+        Ok(Self {
+            inner,
+            kick,
+            netlink,
+            buffers: Lock::new(buffers),
+            followers: Lock::default(),
+            asleep_until: AtomicU64::new(AWAKE),
+            kicked: AtomicBool::new(false),
+            leads: AtomicU64::new(0),
+            off_duty: AtomicBool::new(false),
+            on_duty,
+        })
+    }
+
+    /// From now on the port is read.
+    pub(crate) fn watch(&self, port: &Port) -> io::Result<()> {
+        watch(&self.inner, port.as_fd().as_raw_fd())
+    }
+
+    /// Wakes whoever is responsible for reading and timers.
+    pub(crate) fn kick(&self) {
+        if self.asleep_until.load(Ordering::SeqCst) != AWAKE && !self.kicked.swap(true, Ordering::SeqCst) {
+            ring(&self.kick);
+        }
+    }
+
+    /// Wakes it if it would sleep past `at`.
+    pub(crate) fn wake_before(&self, at: Option<Instant>) {
+        if at.is_some_and(|at| at.as_nanos() < self.asleep_until.load(Ordering::SeqCst)) {
+            self.kick();
+        }
+    }
+
+    fn try_lead<'a>(&'a self, core: &'a Core) -> Option<Lead<'a>> {
+        let buffers = self.buffers.try_lock()?;
+        self.leads.fetch_add(1, Ordering::SeqCst);
+        Some(Lead { core, buffers: Some(buffers) })
+    }
+
+    /// The control thread's whole life.
+    pub(crate) fn run_control(&self, core: &Core) {
+        let mut seen = 0;
+        let mut unchanged = 0;
+        while !core.is_closing() {
+            let leads = self.leads.load(Ordering::SeqCst);
+            if leads != seen {
+                (seen, unchanged) = (leads, 0);
+                self.sleep_as_control(false, Some(PATROL));
+            } else if self.buffers.try_lock().is_none() {
+                unchanged += 1;
+                if unchanged < LOOKS {
+                    self.sleep_as_control(false, Some(PATROL));
+                } else {
+                    self.go_off_duty(seen);
+                }
+            } else if !self.promote_follower() {
+                seen = self.lead_as_control(core, seen);
+            }
+        }
+    }
+
+    /// Reads what is there, then sleeps until there is more.
+    fn lead_as_control(&self, core: &Core, seen: u64) -> u64 {
+        let Some(mut lead) = self.try_lead(core) else { return seen };
+        let seen = self.leads.load(Ordering::SeqCst);
+        let _ = lead.turn(Some(core.now()), &mut []);
+        let next = core.timers.next();
+        self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
+        drop(lead);
+        core.settle();
+        // What was asked for before the store above is seen here, what comes after kicks.
+        let next = [next, core.timers.next()].into_iter().flatten().min();
+        self.sleep_as_control(true, next.map(|at| at.since(core.now())));
+        seen
+    }
+
+    fn go_off_duty(&self, seen: u64) {
+        self.off_duty.store(true, Ordering::SeqCst);
+        if self.leads.load(Ordering::SeqCst) == seen && self.buffers.try_lock().is_none() {
+            self.sleep_as_control(false, None);
+        }
+        self.off_duty.store(false, Ordering::SeqCst);
+    }
+
+    fn promote_follower(&self) -> bool {
+        let next = self.followers.lock().pop();
+        next.inspect(|follower| follower.promote()).is_some()
+    }
+
+    fn sleep_as_control(&self, armed: bool, time: Option<Duration>) {
+        let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
+        let mut set = [entry(self.on_duty.as_raw_fd()), entry(sockets)];
+        if sleep(&mut set, time).is_ok() && set[0].revents != 0 {
+            drain(&self.on_duty);
+        }
+    }
+
+    /// Nobody leads any more, which the control thread notices by itself unless it was told to rely on somebody.
+    fn leave(&self) {
+        if self.off_duty.swap(false, Ordering::SeqCst) {
+            ring(&self.on_duty);
+        }
+    }
+
+    fn drain_kick(&self) {
+        if self.kicked.swap(false, Ordering::SeqCst) {
+            drain(&self.kick);
+        }
+    }
+}
+
+impl Lead<'_> {
+    /// Reads what is there and hands it out; where there is nothing, waits for something, for `until`, for a
+    /// timer or for one of `extra`. `EINTR` where a signal came while waiting.
+    pub(crate) fn turn(&mut self, until: Option<Instant>, extra: &mut [pollfd]) -> Result<()> {
+        let core = self.core;
+        core.run_timers();
+        let ports = core.ports.all();
+        if self.read(&ports) {
+            return Ok(());
+        }
+        let next = [until, core.timers.next()].into_iter().flatten().min();
+        let now = core.now();
+        if next.is_some_and(|at| at <= now) && until.is_some_and(|at| at <= now) {
+            return Ok(());
+        }
+        core.reader.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
+        // What was asked for before the line above is seen here, what comes after kicks.
+        let next = [next, core.timers.next()].into_iter().flatten().min();
+        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
+        core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
+        core.reader.drain_kick();
+        let woken = woken?;
+        if woken.datagrams {
+            self.read(&ports);
+        }
+        if woken.interfaces && core.reader.netlink.take_changes() {
+            core.refresh_interfaces();
+        }
+        core.run_timers();
+        Ok(())
+    }
+
+    /// Reads every port once; whether there was anything.
+    fn read(&mut self, ports: &[Arc<Port>]) -> bool {
+        let Some(buffers) = self.buffers.as_deref_mut() else { return false };
+        let mut any = false;
+        for port in ports {
+            any |= buffers.read(self.core, port);
+        }
+        any
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.buffers = None;
+        self.core.reader.leave();
+    }
+}
+
+impl Buffers {
+    fn read(&mut self, core: &Core, port: &Port) -> bool {
+        let mut meta = [RecvMeta::default(); BUFFERS];
+        let mut slices: [IoSliceMut<'_>; BUFFERS] = {
+            let mut parts = self.bytes.chunks_exact_mut(BUFFER);
+            std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()))
+        };
+        let Ok(count) = port.receive(&mut slices, &mut meta) else { return false };
+        let now = core.now();
+        self.packets.clear();
+        self.joined.clear();
+        let base = self.bytes.as_ptr() as usize;
+        core.engine(|node| {
+            for (number, meta) in meta.iter().enumerate().take(count) {
+                let start = number * BUFFER;
+                let filled = &mut self.bytes[start..start + meta.len.min(BUFFER)];
+                for datagram in filled.chunks_mut(meta.stride.max(1)) {
+                    match node.handle_datagram(now, port.interface, port.address, meta.addr, datagram) {
+                        None => {}
+                        Some(received) => match received.packet {
+                            std::borrow::Cow::Borrowed(packet) => {
+                                self.packets.push((packet.as_ptr() as usize - base, packet.len()));
+                            }
+                            std::borrow::Cow::Owned(packet) => self.joined.push(packet),
+                        },
+                    }
+                }
+            }
+        });
+        let lying = self.packets.iter().map(|&(at, length)| &self.bytes[at..at + length]);
+        let packets: Vec<&[u8]> = lying.chain(self.joined.iter().map(Vec::as_slice)).collect();
+        core.stack.handle_packets(core, now, &packets);
+        true
+    }
+}
+
+/// Waits until `readiness` has one of the bits `want`, as a leader or following one. `EAGAIN` when `until` has
+/// come, `EINTR` after a signal.
+pub(crate) fn wait_for(core: &Core, readiness: &Readiness, want: u32, until: Option<Instant>) -> Result<()> {
+    if readiness.has(want) {
+        return Ok(());
+    }
+    let parker = PARKER.with(Arc::clone);
+    readiness.add_waiter(&parker, want);
+    let outcome = lead_or_follow(core, &parker, until, || readiness.has(want));
+    readiness.remove_waiter(&parker);
+    core.settle();
+    outcome
+}
+
+/// Waits until `done`; whoever makes it true wakes the parker of this thread.
+fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, done: impl Fn() -> bool) -> Result<()> {
+    let past = || until.is_some_and(|at| core.now() >= at);
+    let reader = &core.reader;
+    loop {
+        if done() {
+            return Ok(());
+        }
+        if past() {
+            return Err(Errno(libc::EAGAIN));
+        }
+        if let Some(mut lead) = reader.try_lead(core) {
+            Parker::take_woken();
+            loop {
+                lead.turn(until, &mut [])?;
+                core.settle();
+                if done() {
+                    return Ok(());
+                }
+                if past() {
+                    return Err(Errno(libc::EAGAIN));
+                }
+                if Parker::take_woken() {
+                    break;
+                }
+            }
+        }
+        reader.followers.lock().push(parker.clone());
+        let parked = if done() { Ok(()) } else { parker.park(until.map(|at| at.since(core.now()))) };
+        let mut followers = reader.followers.lock();
+        followers.retain(|other| !Arc::ptr_eq(other, parker));
+        drop(followers);
+        // Whose turn it was to lead and who does not passes that on.
+        if parker.take_promotion() && (done() || past() || parked.is_err()) {
+            reader.leave();
+        }
+        parked?;
+    }
+}
+
+/// For calls that wait on descriptors in the kernel (`poll` and its kin): leads if nobody does, and waits for the
+/// sockets and for `extra` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
+pub(crate) fn lead_beside(
+    core: &Core,
+    until: Option<Instant>,
+    extra: &mut [pollfd],
+    mut done: impl FnMut() -> bool,
+) -> Result<bool> {
+    let Some(mut lead) = core.reader.try_lead(core) else { return Ok(false) };
+    Parker::take_woken();
+    while !done() && until.is_none_or(|at| core.now() < at) {
+        lead.turn(until, extra)?;
+        core.settle();
+        if Parker::take_woken() {
+            return Ok(done());
+        }
+    }
+    Ok(true)
+}
+
+/// What ended a leader's sleep.
+struct Woken {
+    datagrams: bool,
+    interfaces: bool,
+}
+
+/// Sleeps until a port, the monitor, the kick or `extra` has something, or the time is over.
+fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<Woken> {
+    thread_local! {
+        static SET: RefCell<Vec<pollfd>> = const { RefCell::new(Vec::new()) };
+    }
+    let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
+    SET.with_borrow_mut(|set| {
+        set.clear();
+        set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
+        set.push(entry(core.reader.netlink.as_raw_fd()));
+        set.push(entry(core.reader.kick.as_raw_fd()));
+        let own = set.len();
+        set.extend_from_slice(extra);
+        sleep(set, timeout)?;
+        extra.copy_from_slice(&set[own..]);
+        let datagrams = set[..ports.len()].iter().any(|entry| entry.revents != 0);
+        Ok(Woken { datagrams, interfaces: set[ports.len()].revents != 0 })
+    })
+}
+
+/// Sleeps until one of `set` has what it waits for, or the time is over.
+fn sleep(set: &mut [pollfd], time: Option<Duration>) -> Result<()> {
+    let time = time.map(|time| libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
+    });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `set` holds that many entries; the time is null or valid for the call; no signal mask.
+    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, std::ptr::null()) };
+    if ready < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+fn descriptor(make: impl FnOnce() -> RawFd) -> io::Result<OwnedFd> {
+    let fd = make();
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just made the descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: takes a number and gives a descriptor or an error.
+    descriptor(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+fn bell() -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers and gives a descriptor or an error.
+    descriptor(|| unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+fn ring(bell: &OwnedFd) {
+    let one = 1_u64;
+    // SAFETY: the eight bytes of `one` are read.
+    unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), 8) };
+}
+
+fn drain(bell: &OwnedFd) {
+    let mut count = 0_u64;
+    // SAFETY: eight bytes of room are given.
+    unsafe { libc::read(bell.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
+
+fn watch(set: &OwnedFd, fd: RawFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: 0 };
+    // SAFETY: `event` is valid for the call; both descriptors are only numbers to the kernel.
+    if unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}

@@ -1,0 +1,536 @@
+//! What a socket is, from `socket` to `close`.
+//!
+//! ```text
+//! stream:    fresh ─bind─▶ bound ─listen─▶ listening ─accept─▶ (another) connected
+//!              └──────connect──┴──────────▶ connected
+//! datagram:  open from the start; bound when it sends or is bound
+//! either:    the kernel's, when an address turns out not to be virtual
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libc::c_int;
+use ntm_proto::time::Instant;
+use ntm_proto::wire::message::Target;
+
+use crate::errno::{Errno, Result};
+use crate::negotiation::names::LookupError;
+use crate::packet::reader::wait_for;
+use crate::runtime::Core;
+use crate::socket::options::Options;
+use crate::socket::{kernel, table};
+use crate::stack::FlowId;
+use crate::stack::bindings::Place;
+use crate::stack::mirror::Mirror;
+use crate::stack::readiness::{ERR, IN, OUT, Readiness};
+use crate::stack::tcp::{Connection, Listener};
+use crate::stack::udp::UdpEndpoint;
+use crate::sync::Lock;
+
+/// What the application may ask for at most.
+const MAX_BACKLOG: c_int = 4_096;
+
+/// How a socket is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stream,
+    Datagram,
+}
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) core: Arc<Core>,
+    /// `AF_INET` or `AF_INET6`.
+    pub(crate) family: c_int,
+    pub(crate) kind: Kind,
+    pub(crate) options: Lock<Options>,
+    state: Lock<State>,
+    mirror: Arc<Lock<Mirror>>,
+    /// What a stream is ready for before it is anything: nothing worth waiting for.
+    idle: Readiness,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Fresh { place: Option<Place> },
+    Listening { listener: Arc<Listener>, place: Place },
+    Connected { connection: Arc<Connection>, place: Option<Place>, told: bool },
+    Datagram { endpoint: Arc<UdpEndpoint>, place: Option<Place>, peer: Option<SocketAddr> },
+}
+
+/// What became of a call that may make a socket the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// The descriptor is the kernel's now: make the call there.
+    Kernel,
+}
+
+impl Socket {
+    /// A new socket and its descriptor. `flags`: `SOCK_NONBLOCK`, `SOCK_CLOEXEC`.
+    pub(crate) fn open(core: &Arc<Core>, family: c_int, kind: Kind, flags: c_int) -> Result<RawFd> {
+        let state = match kind {
+            Kind::Stream => State::Fresh { place: None },
+            Kind::Datagram => State::Datagram { endpoint: Arc::new(UdpEndpoint::new()), place: None, peer: None },
+        };
+        Self::with_state(core, family, kind, flags, Options::default(), state)
+    }
+
+    fn with_state(
+        core: &Arc<Core>,
+        family: c_int,
+        kind: Kind,
+        flags: c_int,
+        options: Options,
+        state: State,
+    ) -> Result<RawFd> {
+        let pair = match kind {
+            Kind::Stream => libc::SOCK_STREAM,
+            Kind::Datagram => libc::SOCK_DGRAM,
+        };
+        let (fd, mirror) = Mirror::open(pair | flags)?;
+        let socket = Self {
+            core: core.clone(),
+            family,
+            kind,
+            options: Lock::new(options),
+            state: Lock::new(state),
+            mirror: Arc::new(Lock::new(mirror)),
+            idle: Readiness::default(),
+        };
+        socket.idle.set(OUT);
+        socket.with_readiness(|readiness| readiness.show_on(&socket.mirror));
+        table::insert(fd, Arc::new(socket));
+        Ok(fd)
+    }
+
+    /// Gives the socket an address of the node.
+    pub(crate) fn bind(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
+        let address = unmapped(address);
+        if !address.ip().is_unspecified() && !self.core.is_own(address.ip()) {
+            if self.core.is_virtual(address.ip()) {
+                return Err(Errno(libc::EADDRNOTAVAIL));
+            }
+            self.give_to_kernel(fd)?;
+            return Ok(Outcome::Kernel);
+        }
+        let options = self.options.lock();
+        let wanted = Place {
+            address: address.ip(),
+            port: address.port(),
+            only_v6: options.only_v6,
+            shared: options.reuse_port || (options.reuse_address && self.kind == Kind::Datagram),
+        };
+        drop(options);
+        match &mut *self.state.lock() {
+            State::Fresh { place: place @ None } => {
+                *place = Some(self.core.stack.tcp.take(wanted, None)?);
+                Ok(Outcome::Done)
+            }
+            State::Datagram { endpoint, place: place @ None, .. } => {
+                *place = Some(self.core.stack.udp.take(wanted, Some(endpoint.clone()))?);
+                Ok(Outcome::Done)
+            }
+            _ => Err(Errno(libc::EINVAL)),
+        }
+    }
+
+    pub(crate) fn listen(&self, backlog: c_int) -> Result<()> {
+        let backlog = usize::try_from(backlog.clamp(0, MAX_BACKLOG)).unwrap_or_default();
+        let state = &mut *self.state.lock();
+        match state {
+            State::Fresh { place } => {
+                let place = match *place {
+                    Some(place) => place,
+                    None => self.core.stack.tcp.take(self.anywhere(), None)?,
+                };
+                let listener = Arc::new(Listener::new(backlog, self.options.lock().tcp()));
+                self.core.stack.tcp.put(&place, listener.clone());
+                self.change_state(state, State::Listening { listener, place });
+                Ok(())
+            }
+            State::Listening { listener, .. } => {
+                listener.set_backlog(backlog);
+                Ok(())
+            }
+            State::Connected { .. } => Err(Errno(libc::EINVAL)),
+            State::Datagram { .. } => Err(Errno(libc::EOPNOTSUPP)),
+        }
+    }
+
+    /// The next connection, as a descriptor of its own, and who is at its other end.
+    pub(crate) fn accept(&self, flags: c_int) -> Result<(RawFd, SocketAddr)> {
+        let listener = match &*self.state.lock() {
+            State::Listening { listener, .. } => listener.clone(),
+            State::Datagram { .. } => return Err(Errno(libc::EOPNOTSUPP)),
+            _ => return Err(Errno(libc::EINVAL)),
+        };
+        let timeout = self.options.lock().receive_timeout;
+        let connection = self.until_ready(&listener.readiness, IN, false, timeout, || listener.accept())?;
+        let remote = connection.flow.remote;
+        let options = self.options.lock().inherited();
+        let state = State::Connected { connection, place: None, told: true };
+        let fd = Self::with_state(&self.core, self.family, Kind::Stream, flags, options, state)?;
+        Ok((fd, self.shown(remote)))
+    }
+
+    pub(crate) fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
+        let mut address = unmapped(address);
+        if address.ip().is_unspecified() {
+            address.set_ip(self.core.own_address(address.ip()).ok_or(Errno(libc::ENETUNREACH))?);
+        }
+        if !self.core.is_virtual(address.ip()) {
+            self.give_to_kernel(fd)?;
+            return Ok(Outcome::Kernel);
+        }
+        let local = self.core.own_address(address.ip()).ok_or(Errno(libc::ENETUNREACH))?;
+        match self.kind {
+            Kind::Datagram => self.connect_datagram(address)?,
+            Kind::Stream => self.connect_stream(local, address)?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn connect_stream(&self, local: IpAddr, address: SocketAddr) -> Result<()> {
+        if matches!(&*self.state.lock(), State::Fresh { .. }) {
+            // Before the lock is taken for good, because it may take a while.
+            self.know_peer(address.ip())?;
+        }
+        let connection = {
+            let state = &mut *self.state.lock();
+            let place = match state {
+                State::Fresh { place } => *place,
+                State::Connected { connection, told, .. } => return Self::connected_again(connection, told),
+                State::Listening { .. } | State::Datagram { .. } => return Err(Errno(libc::EISCONN)),
+            };
+            let place = match place {
+                Some(place) => place,
+                None => self.core.stack.tcp.take(self.anywhere(), None)?,
+            };
+            let flow = FlowId { local: SocketAddr::new(local, place.port), remote: address };
+            let connection = match Connection::connect(&self.core, flow, self.options.lock().tcp()) {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.core.stack.tcp.release(&place, None);
+                    *state = State::Fresh { place: None };
+                    return Err(error);
+                }
+            };
+            let next = State::Connected { connection: connection.clone(), place: Some(place), told: false };
+            self.change_state(state, next);
+            connection
+        };
+        self.core.settle();
+        if self.is_nonblocking() {
+            return Err(Errno(libc::EINPROGRESS));
+        }
+        let timeout = self.options.lock().send_timeout;
+        let until = timeout.map(|time| self.core.now() + time);
+        match wait_for(&self.core, &connection.readiness, OUT | ERR, until) {
+            Ok(()) => {}
+            Err(Errno(libc::EAGAIN)) => return Err(Errno(libc::EINPROGRESS)),
+            Err(error) => return Err(error),
+        }
+        if let State::Connected { told, .. } = &mut *self.state.lock() {
+            *told = true;
+        }
+        connection.take_error().map_or(Ok(()), Err)
+    }
+
+    /// A second `connect` on a connection that is being made, or is made.
+    fn connected_again(connection: &Connection, told: &mut bool) -> Result<()> {
+        if let Some(error) = connection.take_error() {
+            return Err(error);
+        }
+        if !connection.is_established() {
+            return Err(Errno(libc::EALREADY));
+        }
+        if std::mem::replace(told, true) { Err(Errno(libc::EISCONN)) } else { Ok(()) }
+    }
+
+    fn connect_datagram(&self, address: SocketAddr) -> Result<()> {
+        self.know_peer(address.ip())?;
+        self.bind_somewhere()?;
+        let State::Datagram { endpoint, peer, .. } = &mut *self.state.lock() else { return Err(Errno(libc::EINVAL)) };
+        *peer = Some(address);
+        endpoint.set_peer(Some(address));
+        Ok(())
+    }
+
+    /// A datagram socket talks to anybody again.
+    pub(crate) fn disconnect(&self) -> Result<()> {
+        match &mut *self.state.lock() {
+            State::Datagram { endpoint, peer, .. } => {
+                *peer = None;
+                endpoint.set_peer(None);
+                Ok(())
+            }
+            _ => Err(Errno(libc::EINVAL)),
+        }
+    }
+
+    /// Makes sure that the engine knows who has a virtual address.
+    pub(crate) fn know_peer(&self, address: IpAddr) -> Result<()> {
+        if self.core.is_own(address) || self.core.engine(|node| node.knows(address)) {
+            return Ok(());
+        }
+        let target = match address {
+            IpAddr::V4(address) => Target::Virtual4(address),
+            IpAddr::V6(address) => Target::Virtual6(address),
+        };
+        match self.core.look_up(target) {
+            Ok(_) => Ok(()),
+            Err(LookupError::Interrupted) => Err(Errno(libc::EINTR)),
+            Err(LookupError::NoName) => Err(Errno(libc::EHOSTUNREACH)),
+            Err(LookupError::Again) => Err(Errno(libc::ETIMEDOUT)),
+            Err(LookupError::Fail) => Err(Errno(libc::ENETDOWN)),
+        }
+    }
+
+    /// A datagram socket without a port gets one.
+    pub(crate) fn bind_somewhere(&self) -> Result<SocketAddr> {
+        let State::Datagram { endpoint, place, .. } = &mut *self.state.lock() else { return Err(Errno(libc::EINVAL)) };
+        let held = match *place {
+            Some(held) => held,
+            None => {
+                let taken = self.core.stack.udp.take(self.anywhere(), Some(endpoint.clone()))?;
+                *place.insert(taken)
+            }
+        };
+        Ok(SocketAddr::new(held.address, held.port))
+    }
+
+    pub(crate) fn shutdown(&self, how: c_int) -> Result<()> {
+        let (receiving, sending) = match how {
+            libc::SHUT_RD => (true, false),
+            libc::SHUT_WR => (false, true),
+            libc::SHUT_RDWR => (true, true),
+            _ => return Err(Errno(libc::EINVAL)),
+        };
+        let state = self.state.lock().clone();
+        let outcome = match &state {
+            State::Connected { connection, .. } => connection.shutdown(&self.core, receiving, sending),
+            State::Datagram { endpoint, peer, .. } => {
+                if receiving {
+                    endpoint.shutdown_receiving();
+                }
+                peer.map(|_| ()).ok_or(Errno(libc::ENOTCONN))
+            }
+            State::Fresh { .. } | State::Listening { .. } => Err(Errno(libc::ENOTCONN)),
+        };
+        self.core.settle();
+        outcome
+    }
+
+    /// The last descriptor of the socket was closed.
+    pub(crate) fn close(&self) {
+        let state = std::mem::replace(&mut *self.state.lock(), State::Fresh { place: None });
+        match state {
+            State::Fresh { place } => {
+                if let Some(place) = place {
+                    self.core.stack.tcp.release(&place, None);
+                }
+            }
+            State::Listening { listener, place } => {
+                self.core.stack.tcp.release(&place, Some(&listener));
+                listener.close(&self.core);
+            }
+            State::Connected { connection, place, .. } => {
+                let linger = self.options.lock().linger;
+                connection.readiness.hide();
+                connection.close(&self.core, linger == Some(Duration::ZERO));
+                if let Some(patience) = linger.filter(|patience| !patience.is_zero()) {
+                    self.linger(&connection, patience);
+                }
+                if let Some(place) = place {
+                    self.core.stack.tcp.release(&place, None);
+                }
+            }
+            State::Datagram { endpoint, place, .. } => {
+                if let Some(place) = place {
+                    self.core.stack.udp.release(&place, Some(&endpoint));
+                }
+            }
+        }
+        self.core.settle();
+    }
+
+    /// Waits until what was sent has arrived, or the time is over.
+    fn linger(&self, connection: &Arc<Connection>, patience: Duration) {
+        let until = self.core.now() + patience;
+        while !connection.is_over() && connection.queues().1 > 0 && self.core.now() < until {
+            let step = (self.core.now() + Duration::from_millis(10)).min(until);
+            // Nothing announces that a send queue ran empty; the wait is for the packets that empty it.
+            let _ = wait_for(&self.core, &self.idle, ERR, Some(step));
+        }
+    }
+
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        let nowhere = SocketAddr::new(self.any_address(), 0);
+        let local = match &*self.state.lock() {
+            State::Fresh { place } => place.map_or(nowhere, |place| SocketAddr::new(place.address, place.port)),
+            State::Listening { place, .. } => SocketAddr::new(place.address, place.port),
+            State::Connected { connection, .. } => connection.flow.local,
+            State::Datagram { place, peer, .. } => match (place, peer) {
+                (Some(place), Some(peer)) if place.address.is_unspecified() => {
+                    SocketAddr::new(self.core.own_address(peer.ip()).unwrap_or(place.address), place.port)
+                }
+                (Some(place), _) => SocketAddr::new(place.address, place.port),
+                (None, _) => nowhere,
+            },
+        };
+        self.shown(local)
+    }
+
+    pub(crate) fn peer_address(&self) -> Result<SocketAddr> {
+        match &*self.state.lock() {
+            State::Connected { connection, .. } if connection.is_established() => {
+                Ok(self.shown(connection.flow.remote))
+            }
+            State::Datagram { peer: Some(peer), .. } => Ok(self.shown(*peer)),
+            _ => Err(Errno(libc::ENOTCONN)),
+        }
+    }
+
+    /// The connection of a stream that has one.
+    pub(crate) fn connection(&self) -> Option<Arc<Connection>> {
+        match &*self.state.lock() {
+            State::Connected { connection, .. } => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
+        match &*self.state.lock() {
+            State::Listening { listener, .. } => Some(listener.clone()),
+            _ => None,
+        }
+    }
+
+    /// The endpoint of a datagram socket and whom it is connected to.
+    pub(crate) fn endpoint(&self) -> Option<(Arc<UdpEndpoint>, Option<SocketAddr>)> {
+        match &*self.state.lock() {
+            State::Datagram { endpoint, peer, .. } => Some((endpoint.clone(), *peer)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn with_readiness<T>(&self, act: impl FnOnce(&Readiness) -> T) -> T {
+        let state = self.state.lock().clone();
+        match &state {
+            State::Fresh { .. } => act(&self.idle),
+            State::Listening { listener, .. } => act(&listener.readiness),
+            State::Connected { connection, .. } => act(&connection.readiness),
+            State::Datagram { endpoint, .. } => act(&endpoint.readiness),
+        }
+    }
+
+    /// Whether calls shall not block.
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.mirror.lock().is_nonblocking()
+    }
+
+    /// Repeats `attempt` until it gives something else than `EAGAIN`, waiting in between for one of the bits of
+    /// `want`; not where the socket or the call does not block, and not for longer than `timeout`.
+    pub(crate) fn until_ready<T>(
+        &self,
+        readiness: &Readiness,
+        want: u32,
+        dont_wait: bool,
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let mut until: Option<Option<Instant>> = None;
+        loop {
+            match attempt() {
+                Err(Errno(libc::EAGAIN)) => {}
+                other => {
+                    if until.is_some() {
+                        readiness.reflect();
+                    }
+                    self.core.settle();
+                    return other;
+                }
+            }
+            if dont_wait || (until.is_none() && self.is_nonblocking()) {
+                readiness.reflect();
+                self.core.settle();
+                return Err(Errno(libc::EAGAIN));
+            }
+            let until = *until.get_or_insert_with(|| timeout.map(|time| self.core.now() + time));
+            wait_for(&self.core, readiness, want | ERR, until)?;
+        }
+    }
+
+    /// An address as the application of this socket expects it: on an IPv6 socket, IPv4 is mapped.
+    pub(crate) fn shown(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V4(v4) if self.family == libc::AF_INET6 => {
+                let ip = if v4.ip().is_unspecified() { Ipv6Addr::UNSPECIFIED } else { v4.ip().to_ipv6_mapped() };
+                SocketAddr::new(ip.into(), v4.port())
+            }
+            other => other,
+        }
+    }
+
+    /// Whether a datagram to this address is ours to send; false: the descriptor is the kernel's now.
+    pub(crate) fn may_send_to(&self, fd: RawFd, to: SocketAddr) -> Result<bool> {
+        if self.core.is_virtual(unmapped(to).ip()) {
+            return Ok(true);
+        }
+        self.give_to_kernel(fd)?;
+        Ok(false)
+    }
+
+    /// Makes the descriptor a socket of the kernel.
+    fn give_to_kernel(&self, fd: RawFd) -> Result<()> {
+        let state = self.state.lock().clone();
+        match state {
+            State::Fresh { place: None } | State::Datagram { place: None, .. } => {}
+            _ => return Err(Errno(libc::ENETUNREACH)),
+        }
+        let options = self.options.lock().clone();
+        kernel::replace(fd, self.family, self.kind, &options)?;
+        table::remove(fd);
+        Ok(())
+    }
+
+    fn change_state(&self, state: &mut State, next: State) {
+        match state {
+            State::Fresh { .. } => self.idle.hide(),
+            State::Listening { listener, .. } => listener.readiness.hide(),
+            State::Connected { connection, .. } => connection.readiness.hide(),
+            State::Datagram { endpoint, .. } => endpoint.readiness.hide(),
+        }
+        match &next {
+            State::Fresh { .. } => self.idle.show_on(&self.mirror),
+            State::Listening { listener, .. } => listener.readiness.show_on(&self.mirror),
+            State::Connected { connection, .. } => connection.readiness.show_on(&self.mirror),
+            State::Datagram { endpoint, .. } => endpoint.readiness.show_on(&self.mirror),
+        }
+        *state = next;
+    }
+
+    fn any_address(&self) -> IpAddr {
+        if self.family == libc::AF_INET6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// A place of the system's choosing.
+    fn anywhere(&self) -> Place {
+        Place { address: self.any_address(), port: 0, only_v6: self.options.lock().only_v6, shared: false }
+    }
+}
+
+/// An IPv4 address that stands in an IPv6 one, as what it is.
+pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => SocketAddr::new((*v6.ip()).into(), v6.port()),
+        },
+        v4 => v4,
+    }
+}
