@@ -10,8 +10,8 @@ LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench fuzz purity tools
+.PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
+	sim-long scale bench bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,8 +25,22 @@ build: tools ## everything, optimised
 demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
 	@$(SIM) --scenario demo --seeds 1
 
-test: tools ## everything that CI runs
+test: ## everything that CI runs
 	@./packaging/run-tests
+
+demo-servers: ## the three servers on loopback, from nothing, and two programs that talk
+	@./packaging/install-tools test
+	@$(CARGO) build --quiet -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
+	@./packaging/demo-servers "$$(./packaging/target-directory)/debug"
+
+examples: ## the programs in examples/c, built and used
+	@./tests/examples/run
+
+conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel; not all pass yet
+	@./tests/conformance/run
+
+header: ## include/ntmfw.h anew from the exports
+	NTMFW_UPDATE_HEADER=1 $(CARGO) test --quiet -p ntmfw --test header
 
 check-format:
 	$(CARGO) fmt --all --check
@@ -39,7 +53,7 @@ doc: ## the code's documentation, links checked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 unit: ## unit, property and protocol tests
-	$(CARGO) test --workspace --features ntm-direction/testing,ntm-relay/testing
+	$(CARGO) test --workspace --no-fail-fast --features ntm-direction/testing,ntm-relay/testing
 
 vectors: ## the public Noise test vectors through both crypto providers
 	$(CARGO) test -p ntm-proto --features pure-rust --test noise_vectors -- --nocapture
@@ -75,8 +89,21 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
 
+crash-as: ## the account server killed 50 times under load, nothing acknowledged lost
+	NTM_AS_KILLS=50 $(CARGO) test -p ntm-account --test server -- --nocapture nothing_that_was_acknowledged
+
+bench-as: ## logins a second at the account server, beside argon2 alone
+	$(CARGO) bench --quiet -p ntm-account --bench logins
+
 bench: scale ## figures of the parts
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
+
+bench-servers: bench-relay ## the servers beside their peers; as root, for it makes network namespaces
+
+bench-relay: ## the relay beside coturn
+	@./packaging/install-tools bench
+	$(CARGO) build --release --quiet -p ntm-rs --bins --examples
+	$${CARGO_TARGET_DIR:-target}/release/examples/relay_bench
 
 fuzz: tools ## every fuzz target, FUZZ_SECONDS each
 	@./packaging/run-fuzz $(FUZZ_SECONDS)
