@@ -117,6 +117,8 @@ static void serve(int port)
 {
     struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
     int server = CALL(socket, AF_INET, SOCK_STREAM, 0), datagrams = CALL(socket, AF_INET, SOCK_DGRAM, 0);
+    int again = 1;
+    CALL(setsockopt, server, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
     if (CALL(bind, server, (struct sockaddr *)&here, sizeof here) < 0 || CALL(listen, server, 128) < 0)
         die("listen");
     if (CALL(bind, datagrams, (struct sockaddr *)&here, sizeof here) < 0)
@@ -168,8 +170,8 @@ static void stream(const char *host, const char *port, double seconds)
     CALL(shutdown, fd, SHUT_WR);
     double report[2] = { 0, 0 };
     CALL(recv, fd, report, sizeof report, MSG_WAITALL);
-    printf("gbit=%.3f sender_cpu=%.3f receiver_cpu=%.3f\n", total * 8e-9 / time, used / (total * 1e-9),
-           report[1] / (report[0] * 1e-9));
+    printf("gbit=%.3f bytes=%.0f sender_cpu=%.3f receiver_cpu=%.3f\n", total * 8e-9 / time, report[0],
+           used / (total * 1e-9), report[1] / (report[0] * 1e-9));
     CALL(close, fd);
 }
 

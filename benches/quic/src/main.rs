@@ -126,8 +126,9 @@ async fn stream(provider: Arc<CryptoProvider>, address: SocketAddr, seconds: f64
     receive.read_exact(&mut report).await.context("the other end's report")?;
     let number = |at: usize| f64::from_le_bytes(report[at..at + 8].try_into().expect("eight bytes"));
     println!(
-        "gbit={:.3} sender_cpu={:.3} receiver_cpu={:.3}",
+        "gbit={:.3} bytes={} sender_cpu={:.3} receiver_cpu={:.3}",
         total as f64 * 8e-9 / took,
+        number(0),
         used / (total as f64 * 1e-9),
         number(8) / (number(0) * 1e-9)
     );
