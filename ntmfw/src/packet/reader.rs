@@ -62,9 +62,11 @@ thread_local! {
 }
 
 pub(crate) struct Reader {
-    /// The sockets, the kick and the interface monitor, for the control thread.
+    /// The sockets and the kick, for the control thread.
     inner: OwnedFd,
     kick: OwnedFd,
+    /// Only the control thread looks at it: news of interfaces is rare, and each descriptor that a leader waits for
+    /// costs it time around every packet.
     netlink: Netlink,
     buffers: Lock<Buffers>,
     followers: Lock<Vec<Arc<Parker>>>,
@@ -80,6 +82,9 @@ pub(crate) struct Reader {
 
 struct Buffers {
     bytes: Box<[u8]>,
+    /// Datagrams come faster than they are read, so that asking before reading, and reading one at a time, would
+    /// only cost calls. Where they come one by one it is reading in vain that costs.
+    streaming: bool,
     packets: Vec<(usize, usize)>,
     joined: Vec<Vec<u8>>,
 }
@@ -95,9 +100,8 @@ impl Reader {
         let (kick, on_duty) = (bell()?, bell()?);
         let inner = epoll()?;
         watch(&inner, kick.as_raw_fd())?;
-        watch(&inner, netlink.as_raw_fd())?;
-        let buffers =
-            Buffers { bytes: vec![0; BUFFERS * BUFFER].into_boxed_slice(), packets: Vec::new(), joined: Vec::new() };
+        let bytes = vec![0; BUFFERS * BUFFER].into_boxed_slice();
+        let buffers = Buffers { bytes, streaming: false, packets: Vec::new(), joined: Vec::new() };
         Ok(Self {
             inner,
             kick,
@@ -145,13 +149,13 @@ impl Reader {
             let leads = self.leads.load(Ordering::SeqCst);
             if leads != seen {
                 (seen, unchanged) = (leads, 0);
-                self.sleep_as_control(false, Some(PATROL));
+                self.sleep_as_control(core, false, Some(PATROL));
             } else if self.buffers.try_lock().is_none() {
                 unchanged += 1;
                 if unchanged < LOOKS {
-                    self.sleep_as_control(false, Some(PATROL));
+                    self.sleep_as_control(core, false, Some(PATROL));
                 } else {
-                    self.go_off_duty(seen);
+                    self.go_off_duty(core, seen);
                 }
             } else if !self.promote_follower() {
                 seen = self.lead_as_control(core, seen);
@@ -170,14 +174,14 @@ impl Reader {
         core.settle();
         // What was asked for before the store above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
-        self.sleep_as_control(true, next.map(|at| at.since(core.now())));
+        self.sleep_as_control(core, true, next.map(|at| at.since(core.now())));
         seen
     }
 
-    fn go_off_duty(&self, seen: u64) {
+    fn go_off_duty(&self, core: &Core, seen: u64) {
         self.off_duty.store(true, Ordering::SeqCst);
         if self.leads.load(Ordering::SeqCst) == seen && self.buffers.try_lock().is_none() {
-            self.sleep_as_control(false, None);
+            self.sleep_as_control(core, false, None);
         }
         self.off_duty.store(false, Ordering::SeqCst);
     }
@@ -187,12 +191,18 @@ impl Reader {
         next.inspect(|follower| follower.promote()).is_some()
     }
 
-    fn sleep_as_control(&self, armed: bool, time: Option<Duration>) {
+    fn sleep_as_control(&self, core: &Core, armed: bool, time: Option<Duration>) {
         let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
         let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
-        let mut set = [entry(self.on_duty.as_raw_fd()), entry(sockets)];
-        if sleep(&mut set, time).is_ok() && set[0].revents != 0 {
+        let mut set = [entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()), entry(sockets)];
+        if sleep(&mut set, time).is_err() {
+            return;
+        }
+        if set[0].revents != 0 {
             drain(&self.on_duty);
+        }
+        if set[1].revents != 0 && self.netlink.take_changes() {
+            core.refresh_interfaces();
         }
     }
 
@@ -217,7 +227,7 @@ impl Lead<'_> {
         let core = self.core;
         core.run_timers();
         let ports = core.ports.all();
-        if self.read(&ports) {
+        if self.streaming() && self.read(&ports) {
             return Ok(());
         }
         let next = [until, core.timers.next()].into_iter().flatten().min();
@@ -231,25 +241,23 @@ impl Lead<'_> {
         let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
         core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
         core.reader.drain_kick();
-        let woken = woken?;
-        if woken.datagrams {
+        if woken? {
             self.read(&ports);
-        }
-        if woken.interfaces && core.reader.netlink.take_changes() {
-            core.refresh_interfaces();
         }
         core.run_timers();
         Ok(())
     }
 
+    fn streaming(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.streaming)
+    }
+
     /// Reads every port once; whether there was anything.
     fn read(&mut self, ports: &[Arc<Port>]) -> bool {
         let Some(buffers) = self.buffers.as_deref_mut() else { return false };
-        let mut any = false;
-        for port in ports {
-            any |= buffers.read(self.core, port);
-        }
-        any
+        let datagrams: usize = ports.iter().map(|port| buffers.read(self.core, port)).sum();
+        buffers.streaming = datagrams > 1;
+        datagrams > 0
     }
 }
 
@@ -261,14 +269,17 @@ impl Drop for Lead<'_> {
 }
 
 impl Buffers {
-    fn read(&mut self, core: &Core, port: &Port) -> bool {
+    /// Reads a port once, gives the number of datagrams.
+    fn read(&mut self, core: &Core, port: &Port) -> usize {
+        let wanted = if self.streaming { BUFFERS } else { 1 };
         let mut meta = [RecvMeta::default(); BUFFERS];
         let mut slices: [IoSliceMut<'_>; BUFFERS] = {
             let mut parts = self.bytes.chunks_exact_mut(BUFFER);
             std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()))
         };
-        let Ok(count) = port.receive(&mut slices, &mut meta) else { return false };
+        let Ok(count) = port.receive(&mut slices[..wanted], &mut meta[..wanted]) else { return 0 };
         let now = core.now();
+        let mut datagrams = 0;
         self.packets.clear();
         self.joined.clear();
         let base = self.bytes.as_ptr() as usize;
@@ -277,6 +288,7 @@ impl Buffers {
                 let start = number * BUFFER;
                 let filled = &mut self.bytes[start..start + meta.len.min(BUFFER)];
                 for datagram in filled.chunks_mut(meta.stride.max(1)) {
+                    datagrams += 1;
                     match node.handle_datagram(now, port.interface, port.address, meta.addr, datagram) {
                         None => {}
                         Some(received) => match received.packet {
@@ -292,7 +304,7 @@ impl Buffers {
         let lying = self.packets.iter().map(|&(at, length)| &self.bytes[at..at + length]);
         let packets: Vec<&[u8]> = lying.chain(self.joined.iter().map(Vec::as_slice)).collect();
         core.stack.handle_packets(core, now, &packets);
-        true
+        datagrams
     }
 }
 
@@ -370,14 +382,8 @@ pub(crate) fn lead_beside(
     Ok(true)
 }
 
-/// What ended a leader's sleep.
-struct Woken {
-    datagrams: bool,
-    interfaces: bool,
-}
-
-/// Sleeps until a port, the monitor, the kick or `extra` has something, or the time is over.
-fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<Woken> {
+/// Sleeps until a port, the kick or `extra` has something, or the time is over; whether a port has.
+fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<bool> {
     thread_local! {
         static SET: RefCell<Vec<pollfd>> = const { RefCell::new(Vec::new()) };
     }
@@ -385,14 +391,12 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut
     SET.with_borrow_mut(|set| {
         set.clear();
         set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
-        set.push(entry(core.reader.netlink.as_raw_fd()));
         set.push(entry(core.reader.kick.as_raw_fd()));
         let own = set.len();
         set.extend_from_slice(extra);
         sleep(set, timeout)?;
         extra.copy_from_slice(&set[own..]);
-        let datagrams = set[..ports.len()].iter().any(|entry| entry.revents != 0);
-        Ok(Woken { datagrams, interfaces: set[ports.len()].revents != 0 })
+        Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
     })
 }
 
