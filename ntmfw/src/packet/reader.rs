@@ -49,6 +49,9 @@ const BUFFER: usize = 65_536;
 /// Buffers a read may fill; joined datagrams make more of little use.
 const BUFFERS: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
 
+/// Reads of one buffer after which more are offered, to see whether datagrams queue up.
+const SINGLE_READS: u32 = 8;
+
 /// The pause between two looks of the control thread on patrol.
 const PATROL: Duration = Duration::from_micros(500);
 /// Looks at the same leader after which it is relied on.
@@ -62,7 +65,7 @@ thread_local! {
 }
 
 pub(crate) struct Reader {
-    /// The sockets and the kick, for the control thread.
+    /// The sockets as one, for the control thread.
     inner: OwnedFd,
     kick: OwnedFd,
     /// Only the control thread looks at it: news of interfaces is rare, and each descriptor that a leader waits for
@@ -72,7 +75,6 @@ pub(crate) struct Reader {
     followers: Lock<Vec<Arc<Parker>>>,
     /// Until when whoever is responsible for timers sleeps; zero while it is awake.
     asleep_until: AtomicU64,
-    kicked: AtomicBool,
     /// How often somebody took the lead.
     leads: AtomicU64,
     /// The control thread relies on who leads now, and must be woken when that ends.
@@ -85,6 +87,8 @@ struct Buffers {
     /// Datagrams come faster than they are read, so that asking before reading, and reading one at a time, would
     /// only cost calls. Where they come one by one it is reading in vain that costs.
     streaming: bool,
+    /// Reads since it was last tried whether they do.
+    single_reads: u32,
     packets: Vec<(usize, usize)>,
     joined: Vec<Vec<u8>>,
 }
@@ -99,9 +103,8 @@ impl Reader {
     pub(crate) fn new(netlink: Netlink) -> io::Result<Self> {
         let (kick, on_duty) = (bell()?, bell()?);
         let inner = epoll()?;
-        watch(&inner, kick.as_raw_fd())?;
         let bytes = vec![0; BUFFERS * BUFFER].into_boxed_slice();
-        let buffers = Buffers { bytes, streaming: false, packets: Vec::new(), joined: Vec::new() };
+        let buffers = Buffers { bytes, streaming: false, single_reads: 0, packets: Vec::new(), joined: Vec::new() };
         Ok(Self {
             inner,
             kick,
@@ -109,7 +112,6 @@ impl Reader {
             buffers: Lock::new(buffers),
             followers: Lock::default(),
             asleep_until: AtomicU64::new(AWAKE),
-            kicked: AtomicBool::new(false),
             leads: AtomicU64::new(0),
             off_duty: AtomicBool::new(false),
             on_duty,
@@ -123,7 +125,7 @@ impl Reader {
 
     /// Wakes whoever is responsible for reading and timers.
     pub(crate) fn kick(&self) {
-        if self.asleep_until.load(Ordering::SeqCst) != AWAKE && !self.kicked.swap(true, Ordering::SeqCst) {
+        if self.asleep_until.load(Ordering::SeqCst) != AWAKE {
             ring(&self.kick);
         }
     }
@@ -193,16 +195,24 @@ impl Reader {
 
     fn sleep_as_control(&self, core: &Core, armed: bool, time: Option<Duration>) {
         let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
-        let mut set = [entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()), entry(sockets)];
+        // The kernel passes over negative descriptors.
+        let if_armed = |fd: &OwnedFd| entry(if armed { fd.as_raw_fd() } else { -1 });
+        let (on_duty, netlink) = (entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()));
+        let mut set = [on_duty, netlink, if_armed(&self.kick), if_armed(&self.inner)];
         if sleep(&mut set, time).is_err() {
             return;
         }
-        if set[0].revents != 0 {
+        let [on_duty, netlink, kick, _] = set.map(|entry| entry.revents != 0);
+        if on_duty {
             drain(&self.on_duty);
         }
-        if set[1].revents != 0 && self.netlink.take_changes() {
+        if kick {
+            drain(&self.kick);
+        }
+        if netlink && self.netlink.take_changes() {
             core.refresh_interfaces();
+            // Who leads now waits for the ports that there were.
+            self.kick();
         }
     }
 
@@ -210,12 +220,6 @@ impl Reader {
     fn leave(&self) {
         if self.off_duty.swap(false, Ordering::SeqCst) {
             ring(&self.on_duty);
-        }
-    }
-
-    fn drain_kick(&self) {
-        if self.kicked.swap(false, Ordering::SeqCst) {
-            drain(&self.kick);
         }
     }
 }
@@ -227,20 +231,19 @@ impl Lead<'_> {
         let core = self.core;
         core.run_timers();
         let ports = core.ports.all();
-        if self.streaming() && self.read(&ports) {
+        let at_once = until.is_some_and(|at| at <= core.now());
+        if (at_once || self.streaming()) && self.read(&ports) {
+            return Ok(());
+        }
+        if at_once {
             return Ok(());
         }
         let next = [until, core.timers.next()].into_iter().flatten().min();
-        let now = core.now();
-        if next.is_some_and(|at| at <= now) && until.is_some_and(|at| at <= now) {
-            return Ok(());
-        }
         core.reader.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         // What was asked for before the line above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
         let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
         core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
-        core.reader.drain_kick();
         if woken? {
             self.read(&ports);
         }
@@ -255,8 +258,11 @@ impl Lead<'_> {
     /// Reads every port once; whether there was anything.
     fn read(&mut self, ports: &[Arc<Port>]) -> bool {
         let Some(buffers) = self.buffers.as_deref_mut() else { return false };
-        let datagrams: usize = ports.iter().map(|port| buffers.read(self.core, port)).sum();
+        let several = buffers.streaming || buffers.single_reads >= SINGLE_READS;
+        let limit = if several { BUFFERS } else { 1 };
+        let datagrams: usize = ports.iter().map(|port| buffers.read(self.core, port, limit)).sum();
         buffers.streaming = datagrams > 1;
+        buffers.single_reads = if several { 0 } else { buffers.single_reads + 1 };
         datagrams > 0
     }
 }
@@ -269,15 +275,14 @@ impl Drop for Lead<'_> {
 }
 
 impl Buffers {
-    /// Reads a port once, gives the number of datagrams.
-    fn read(&mut self, core: &Core, port: &Port) -> usize {
-        let wanted = if self.streaming { BUFFERS } else { 1 };
+    /// Reads a port once, filling at most `limit` buffers; gives the number of datagrams.
+    fn read(&mut self, core: &Core, port: &Port, limit: usize) -> usize {
         let mut meta = [RecvMeta::default(); BUFFERS];
         let mut slices: [IoSliceMut<'_>; BUFFERS] = {
             let mut parts = self.bytes.chunks_exact_mut(BUFFER);
             std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()))
         };
-        let Ok(count) = port.receive(&mut slices[..wanted], &mut meta[..wanted]) else { return 0 };
+        let Ok(count) = port.receive(&mut slices[..limit], &mut meta[..limit]) else { return 0 };
         let now = core.now();
         let mut datagrams = 0;
         self.packets.clear();
@@ -392,10 +397,12 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut
         set.clear();
         set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
         set.push(entry(core.reader.kick.as_raw_fd()));
-        let own = set.len();
         set.extend_from_slice(extra);
         sleep(set, timeout)?;
-        extra.copy_from_slice(&set[own..]);
+        if set[ports.len()].revents != 0 {
+            drain(&core.reader.kick);
+        }
+        extra.copy_from_slice(&set[ports.len() + 1..]);
         Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
     })
 }
