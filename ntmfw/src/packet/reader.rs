@@ -32,7 +32,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use libc::pollfd;
+use libc::{pollfd, sigset_t};
 use ntm_proto::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 
@@ -82,6 +82,14 @@ struct Buffers {
     bytes: Box<[u8]>,
     packets: Vec<(usize, usize)>,
     joined: Vec<Vec<u8>>,
+}
+
+/// What a leader waits for beside the sockets: for calls that wait on descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Beside<'a> {
+    pub(crate) extra: &'a mut [pollfd],
+    /// The signals that are blocked meanwhile, where they are not the thread's.
+    pub(crate) mask: Option<&'a sigset_t>,
 }
 
 /// The right to read, until it is dropped.
@@ -163,7 +171,7 @@ impl Reader {
     fn lead_as_control(&self, core: &Core, seen: u64) -> u64 {
         let Some(mut lead) = self.try_lead(core) else { return seen };
         let seen = self.leads.load(Ordering::SeqCst);
-        let _ = lead.turn(Some(core.now()), &mut []);
+        let _ = lead.turn(Some(core.now()), &mut Beside::default());
         let next = core.timers.next();
         self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         drop(lead);
@@ -191,7 +199,7 @@ impl Reader {
         let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
         let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
         let mut set = [entry(self.on_duty.as_raw_fd()), entry(sockets)];
-        if sleep(&mut set, time).is_ok() && set[0].revents != 0 {
+        if sleep(&mut set, time, None).is_ok() && set[0].revents != 0 {
             drain(&self.on_duty);
         }
     }
@@ -212,8 +220,8 @@ impl Reader {
 
 impl Lead<'_> {
     /// Reads what is there and hands it out; where there is nothing, waits for something, for `until`, for a
-    /// timer or for one of `extra`. `EINTR` where a signal came while waiting.
-    pub(crate) fn turn(&mut self, until: Option<Instant>, extra: &mut [pollfd]) -> Result<()> {
+    /// timer or for what is `beside`. `EINTR` where a signal came while waiting.
+    pub(crate) fn turn(&mut self, until: Option<Instant>, beside: &mut Beside<'_>) -> Result<()> {
         let core = self.core;
         core.run_timers();
         let ports = core.ports.all();
@@ -228,7 +236,7 @@ impl Lead<'_> {
         core.reader.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         // What was asked for before the line above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
-        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
+        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), beside);
         core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
         core.reader.drain_kick();
         let woken = woken?;
@@ -324,7 +332,7 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
         if let Some(mut lead) = reader.try_lead(core) {
             Parker::take_woken();
             loop {
-                lead.turn(until, &mut [])?;
+                lead.turn(until, &mut Beside::default())?;
                 core.settle();
                 if done() {
                     return Ok(());
@@ -351,17 +359,17 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
 }
 
 /// For calls that wait on descriptors in the kernel (`poll` and its kin): leads if nobody does, and waits for the
-/// sockets and for `extra` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
+/// sockets and for what is `beside` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
 pub(crate) fn lead_beside(
     core: &Core,
     until: Option<Instant>,
-    extra: &mut [pollfd],
+    beside: &mut Beside<'_>,
     mut done: impl FnMut() -> bool,
 ) -> Result<bool> {
     let Some(mut lead) = core.reader.try_lead(core) else { return Ok(false) };
     Parker::take_woken();
     while !done() && until.is_none_or(|at| core.now() < at) {
-        lead.turn(until, extra)?;
+        lead.turn(until, beside)?;
         core.settle();
         if Parker::take_woken() {
             return Ok(done());
@@ -377,7 +385,7 @@ struct Woken {
 }
 
 /// Sleeps until a port, the monitor, the kick or `extra` has something, or the time is over.
-fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<Woken> {
+fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mut Beside<'_>) -> Result<Woken> {
     thread_local! {
         static SET: RefCell<Vec<pollfd>> = const { RefCell::new(Vec::new()) };
     }
@@ -388,23 +396,24 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut
         set.push(entry(core.reader.netlink.as_raw_fd()));
         set.push(entry(core.reader.kick.as_raw_fd()));
         let own = set.len();
-        set.extend_from_slice(extra);
-        sleep(set, timeout)?;
-        extra.copy_from_slice(&set[own..]);
+        set.extend_from_slice(beside.extra);
+        sleep(set, timeout, beside.mask)?;
+        beside.extra.copy_from_slice(&set[own..]);
         let datagrams = set[..ports.len()].iter().any(|entry| entry.revents != 0);
         Ok(Woken { datagrams, interfaces: set[ports.len()].revents != 0 })
     })
 }
 
-/// Sleeps until one of `set` has what it waits for, or the time is over.
-fn sleep(set: &mut [pollfd], time: Option<Duration>) -> Result<()> {
+/// Sleeps until one of `set` has what it waits for, or the time is over; with other signals blocked, where `mask` says.
+fn sleep(set: &mut [pollfd], time: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
     let time = time.map(|time| libc::timespec {
         tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `set` holds that many entries; the time is null or valid for the call; no signal mask.
-    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, std::ptr::null()) };
+    let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `set` holds that many entries; the time and the mask are null or valid for the call.
+    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, mask) };
     if ready < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
