@@ -32,7 +32,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use libc::pollfd;
+use libc::{pollfd, sigset_t};
 use ntm_proto::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 
@@ -91,6 +91,14 @@ struct Buffers {
     single_reads: u32,
     packets: Vec<(usize, usize)>,
     joined: Vec<Vec<u8>>,
+}
+
+/// What a leader waits for beside the sockets: for calls that wait on descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Beside<'a> {
+    pub(crate) extra: &'a mut [pollfd],
+    /// The signals that are blocked meanwhile, where they are not the thread's.
+    pub(crate) mask: Option<&'a sigset_t>,
 }
 
 /// The right to read, until it is dropped.
@@ -169,7 +177,7 @@ impl Reader {
     fn lead_as_control(&self, core: &Core, seen: u64) -> u64 {
         let Some(mut lead) = self.try_lead(core) else { return seen };
         let seen = self.leads.load(Ordering::SeqCst);
-        let _ = lead.turn(Some(core.now()), &mut []);
+        let _ = lead.turn(Some(core.now()), &mut Beside::default());
         let next = core.timers.next();
         self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         drop(lead);
@@ -199,7 +207,7 @@ impl Reader {
         let if_armed = |fd: &OwnedFd| entry(if armed { fd.as_raw_fd() } else { -1 });
         let (on_duty, netlink) = (entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()));
         let mut set = [on_duty, netlink, if_armed(&self.kick), if_armed(&self.inner)];
-        if sleep(&mut set, time).is_err() {
+        if sleep(&mut set, time, None).is_err() {
             return;
         }
         let [on_duty, netlink, kick, _] = set.map(|entry| entry.revents != 0);
@@ -226,8 +234,8 @@ impl Reader {
 
 impl Lead<'_> {
     /// Reads what is there and hands it out; where there is nothing, waits for something, for `until`, for a
-    /// timer or for one of `extra`. `EINTR` where a signal came while waiting.
-    pub(crate) fn turn(&mut self, until: Option<Instant>, extra: &mut [pollfd]) -> Result<()> {
+    /// timer or for what is `beside`. `EINTR` where a signal came while waiting.
+    pub(crate) fn turn(&mut self, until: Option<Instant>, beside: &mut Beside<'_>) -> Result<()> {
         let core = self.core;
         core.run_timers();
         let ports = core.ports.all();
@@ -242,7 +250,7 @@ impl Lead<'_> {
         core.reader.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         // What was asked for before the line above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
-        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
+        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), beside);
         core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
         if woken? {
             self.read(&ports);
@@ -341,7 +349,7 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
         if let Some(mut lead) = reader.try_lead(core) {
             Parker::take_woken();
             loop {
-                lead.turn(until, &mut [])?;
+                lead.turn(until, &mut Beside::default())?;
                 core.settle();
                 if done() {
                     return Ok(());
@@ -368,17 +376,17 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
 }
 
 /// For calls that wait on descriptors in the kernel (`poll` and its kin): leads if nobody does, and waits for the
-/// sockets and for `extra` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
+/// sockets and for what is `beside` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
 pub(crate) fn lead_beside(
     core: &Core,
     until: Option<Instant>,
-    extra: &mut [pollfd],
+    beside: &mut Beside<'_>,
     mut done: impl FnMut() -> bool,
 ) -> Result<bool> {
     let Some(mut lead) = core.reader.try_lead(core) else { return Ok(false) };
     Parker::take_woken();
     while !done() && until.is_none_or(|at| core.now() < at) {
-        lead.turn(until, extra)?;
+        lead.turn(until, beside)?;
         core.settle();
         if Parker::take_woken() {
             return Ok(done());
@@ -387,8 +395,8 @@ pub(crate) fn lead_beside(
     Ok(true)
 }
 
-/// Sleeps until a port, the kick or `extra` has something, or the time is over; whether a port has.
-fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<bool> {
+/// Sleeps until a port, the kick or what is `beside` has something, or the time is over; whether a port has.
+fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mut Beside<'_>) -> Result<bool> {
     thread_local! {
         static SET: RefCell<Vec<pollfd>> = const { RefCell::new(Vec::new()) };
     }
@@ -397,25 +405,26 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut
         set.clear();
         set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
         set.push(entry(core.reader.kick.as_raw_fd()));
-        set.extend_from_slice(extra);
-        sleep(set, timeout)?;
+        set.extend_from_slice(beside.extra);
+        sleep(set, timeout, beside.mask)?;
         if set[ports.len()].revents != 0 {
             drain(&core.reader.kick);
         }
-        extra.copy_from_slice(&set[ports.len() + 1..]);
+        beside.extra.copy_from_slice(&set[ports.len() + 1..]);
         Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
     })
 }
 
-/// Sleeps until one of `set` has what it waits for, or the time is over.
-fn sleep(set: &mut [pollfd], time: Option<Duration>) -> Result<()> {
+/// Sleeps until one of `set` has what it waits for, or the time is over; with other signals blocked, where `mask` says.
+fn sleep(set: &mut [pollfd], time: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
     let time = time.map(|time| libc::timespec {
         tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `set` holds that many entries; the time is null or valid for the call; no signal mask.
-    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, std::ptr::null()) };
+    let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `set` holds that many entries; the time and the mask are null or valid for the call.
+    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, mask) };
     if ready < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
