@@ -12,6 +12,7 @@ pub(crate) mod icmp;
 pub(crate) mod ip;
 pub(crate) mod listener;
 pub(crate) mod mirror;
+mod pages;
 pub(crate) mod parker;
 pub(crate) mod readiness;
 mod remains;

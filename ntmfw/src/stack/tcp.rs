@@ -17,6 +17,7 @@ use crate::stack::FlowId;
 use crate::stack::cork::Cork;
 use crate::stack::ip::{self, Stamp};
 use crate::stack::listener::Listener;
+use crate::stack::pages::Pages;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Readiness};
 use crate::stack::segment::Segment;
 use crate::stack::wire::{WayOut, Wire, stack_time};
@@ -118,6 +119,8 @@ struct Inner {
     given: u64,
     segments_in: u32,
     data_in_at: Option<Instant>,
+    /// What the sockets' buffers lie in. Last, so that it goes after them.
+    _pages: Vec<Pages>,
 }
 
 impl Connection {
@@ -141,7 +144,14 @@ impl Connection {
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::new(flow.local.ip().into(), 0));
         });
-        let buffer = |size: usize| SocketBuffer::new(vec![0; size]);
+        let mut pages = Vec::with_capacity(2);
+        let mut buffer = |size: usize| {
+            let Some(mut memory) = Pages::new(size) else { return SocketBuffer::new(vec![0; size]) };
+            // SAFETY: lent once; `Inner` drops its sockets before its pages.
+            let bytes = unsafe { memory.lend() };
+            pages.push(memory);
+            SocketBuffer::new(bytes)
+        };
         let mut socket = Socket::new(buffer(options.receive_buffer), buffer(options.send_buffer));
         // With smoltcp's CUBIC the simulator finds streams that stand still for ever after an outage; without control
         // none does. The recovery layer that is to come brings its own.
@@ -167,6 +177,7 @@ impl Connection {
             given: 0,
             segments_in: 0,
             data_in_at: None,
+            _pages: pages,
         };
         Self { flow, readiness: Readiness::default(), inner: Lock::new(inner), over: AtomicBool::new(false), listener }
     }
