@@ -5,10 +5,13 @@
  *   peer [-k] flood HOST PORT SECONDS SIZE  datagrams as fast as they go: how many a second arrive
  *   peer [-k] ping HOST PORT COUNT SIZE     TCP ping-pong: microseconds, median and 99th percentile
  *   peer [-k] udp HOST PORT COUNT SIZE      UDP ping-pong: the same
+ *   peer init                               how long the library takes to be ready
+ *   peer idle HOST PORT SECONDS             how often a process wakes that has a connection and does nothing
  *
  * -k: the kernel's sockets. The answer is a line of name=value.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -226,8 +229,44 @@ static void ping(const char *host, const char *port, int count, int size, int ki
     CALL(close, fd);
 }
 
+/* How often the threads of this process have gone to sleep. */
+static long sleeps(void)
+{
+    long total = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    if (!tasks)
+        die("/proc/self/task");
+    for (struct dirent *task; (task = readdir(tasks));) {
+        char path[300], line[200];
+        long count;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *file = fopen(path, "r");
+        while (file && fgets(line, sizeof line, file))
+            if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1)
+                total += count;
+        if (file)
+            fclose(file);
+    }
+    closedir(tasks);
+    return total;
+}
+
+static void idle(const char *host, const char *port, unsigned seconds)
+{
+    int fd = reach(host, port, SOCK_STREAM);
+    CALL(send, fd, "s", 1, 0);
+    /* What the connection's beginning still has to do: paths are proven, alternatives tried. */
+    sleep(10);
+    long before = sleeps();
+    sleep(seconds);
+    /* This thread's own two. */
+    printf("wakes_a_minute=%.1f\n", (double)(sleeps() - before - 2) * 60 / seconds);
+    CALL(close, fd);
+}
+
 int main(int argc, char **argv)
 {
+    double begun = now();
     if (argc > 1 && strcmp(argv[1], "-k") == 0) {
         kernel = 1;
         argc--;
@@ -236,6 +275,10 @@ int main(int argc, char **argv)
         die("ntmfw_init");
     if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve(atoi(argv[2]));
+    else if (argc == 2 && strcmp(argv[1], "init") == 0)
+        printf("ready_ms=%.3f\n", (now() - begun) * 1e3);
+    else if (argc == 5 && strcmp(argv[1], "idle") == 0)
+        idle(argv[2], argv[3], (unsigned)atoi(argv[4]));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
         stream(argv[2], argv[3], atof(argv[4]));
     else if (argc == 6 && strcmp(argv[1], "flood") == 0)

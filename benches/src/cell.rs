@@ -63,24 +63,20 @@ impl Cell {
         let up = self.contender.bring_up(scene, self.processors)?;
         let seconds = arguments.seconds.to_string();
         let pings = arguments.pings.to_string();
-        let figures = match self.test {
+        let answer = match self.test {
             Test::Stream => up.ask("stream", &[seconds])?,
             Test::Flood => up.ask("flood", &[seconds, DATAGRAM.to_string()])?,
             Test::Ping => up.ask("ping", &[pings, PING.to_string()])?,
             Test::DatagramPing => up.ask("udp", &[pings, PING.to_string()])?,
         };
-        let figure = |wanted: &str| {
-            let found = figures.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
-            found.ok_or_else(|| format!("no {wanted} in {figures:?}"))
-        };
         Ok(match self.test {
             Test::Stream => {
-                let ends = figure("sender_cpu")? + figure("receiver_cpu")?;
-                let tunnel = figure("tunnel_seconds")? / (figure("bytes")? * 1e-9);
-                Figures { main: figure("gbit")?, second: ends + tunnel }
+                let ends = answer.figure("sender_cpu")? + answer.figure("receiver_cpu")?;
+                let tunnel = answer.figure("tunnel_seconds")? / (answer.figure("bytes")? * 1e-9);
+                Figures { main: answer.figure("gbit")?, second: ends + tunnel }
             }
-            Test::Flood => Figures { main: figure("received")? / 1e3, second: figure("sent")? / 1e3 },
-            Test::Ping | Test::DatagramPing => Figures { main: figure("p50")?, second: figure("p99")? },
+            Test::Flood => Figures { main: answer.figure("received")? / 1e3, second: answer.figure("sent")? / 1e3 },
+            Test::Ping | Test::DatagramPing => Figures { main: answer.figure("p50")?, second: answer.figure("p99")? },
         })
     }
 

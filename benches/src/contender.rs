@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::process::{Running, output, until};
+use crate::process::{Answer, Running, output, until};
 use crate::scene::{ADDRESSES, DOMAIN, End, Scene};
 
 const PORT: u16 = 5_201;
@@ -63,7 +63,7 @@ impl Contender {
         Ok(Up { scene, contender: self, processors, tunnel, _server: server })
     }
 
-    fn client(self, scene: &Scene, end: End, processors: Processors) -> Command {
+    pub(crate) fn client(self, scene: &Scene, end: End, processors: Processors) -> Command {
         let processor = processors.of(end);
         match self {
             Self::Quinn(suite) => {
@@ -88,7 +88,7 @@ impl Contender {
 
 impl Up<'_> {
     /// Asks the server, as `benches/c/peer.c` and `benches/quic` say; gives the figures of the answer.
-    pub(crate) fn ask(&self, what: &str, rest: &[String]) -> Outcome<Vec<(String, f64)>> {
+    pub(crate) fn ask(&self, what: &str, rest: &[String]) -> Outcome<Answer> {
         let mut client = self.contender.client(self.scene, End::Asking, self.processors);
         client.arg(what);
         match self.contender {
@@ -99,16 +99,8 @@ impl Up<'_> {
         };
         client.args(rest);
         let before = self.tunnel_time()?;
-        let text = output(client)?;
-        let mut figures: Vec<(String, f64)> = text
-            .split_whitespace()
-            .filter_map(|word| word.split_once('='))
-            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-            .collect();
-        if figures.is_empty() {
-            return Err(format!("no figures in {text:?}").into());
-        }
-        figures.push(("tunnel_seconds".to_owned(), self.tunnel_time()? - before));
+        let mut figures = Answer::of(client)?;
+        figures.0.push(("tunnel_seconds".to_owned(), self.tunnel_time()? - before));
         Ok(figures)
     }
 

@@ -11,6 +11,7 @@
 //! rounds are compared. `make bench` builds what is needed and keeps the table and the plot in `docs/results`.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod cell;
 mod chart;
 mod contender;
@@ -45,7 +46,7 @@ struct Arguments {
     /// Round trips of a ping-pong
     #[arg(long, default_value_t = 20_000)]
     pings: usize,
-    /// Only the cells whose name has this in it
+    /// Only the cells whose name has this in it; "alone" for what the library is measured in without peers
     #[arg(long)]
     only: Option<String>,
     /// Where the plot goes
@@ -85,6 +86,9 @@ fn measure(arguments: &Arguments) -> Outcome<ExitCode> {
     let rounds = arguments.rounds;
     let control = Scene::congestion_control()?;
     writeln!(std::io::stdout(), "medians of {rounds} interleaved rounds; the kernel's TCP uses {control}\n\n{report}")?;
+    if arguments.only.as_deref().is_none_or(|part| part == "alone") {
+        write!(std::io::stdout(), "{}", alone::measure(&scene, arguments)?)?;
+    }
     if let Some(path) = &arguments.plot {
         std::fs::write(path, chart::draw(&report))?;
     }

@@ -63,6 +63,26 @@ pub(crate) fn output(mut command: Command) -> Outcome<String> {
     Err(format!("{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim()).into())
 }
 
+/// What a program measured: a line of `name=value`.
+#[derive(Debug)]
+pub(crate) struct Answer(pub(crate) Vec<(String, f64)>);
+
+impl Answer {
+    pub(crate) fn of(command: Command) -> Outcome<Self> {
+        let text = output(command)?;
+        let figures = text
+            .split_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+        Ok(Self(figures.collect()))
+    }
+
+    pub(crate) fn figure(&self, wanted: &str) -> Outcome<f64> {
+        let found = self.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        found.ok_or_else(|| format!("no {wanted} in {self:?}").into())
+    }
+}
+
 /// Waits until something holds.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Outcome<()> {
     let end = Instant::now() + PATIENCE;

@@ -67,7 +67,7 @@ impl Row {
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         Some(Self { least: *values.first()?, median: values[values.len() / 2], greatest: *values.last()? })
