@@ -67,7 +67,7 @@ pub(crate) fn interfaces() -> io::Result<Vec<HostInterface>> {
     let mut found = Vec::new();
     dump(Request::Links, |message| {
         if let Answer::Link(link, Some(name)) = message
-            && link.flags.contains(LinkFlags::Up | LinkFlags::Running)
+            && carries(link.flags)
         {
             let loopback = link.flags.contains(LinkFlags::Loopback);
             found.push(HostInterface { index: link.index, name, loopback, addresses: Vec::new() });
@@ -143,6 +143,11 @@ impl NetlinkDeserializable for Answer {
             _ => Ok(Self::Other),
         }
     }
+}
+
+/// Whether datagrams can go out. `IFF_RUNNING` says the same up to a second later.
+fn carries(flags: LinkFlags) -> bool {
+    flags.contains(LinkFlags::Up | LinkFlags::LowerUp) && !flags.contains(LinkFlags::Dormant)
 }
 
 /// The address, if it is neither being checked, nor old, nor only good on its own link.
