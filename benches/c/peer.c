@@ -2,7 +2,7 @@
  *
  *   peer [-k] serve PORT                    takes what comes, and answers pings
  *   peer [-k] stream HOST PORT SECONDS      one TCP stream: Gbit/s, and processor seconds per gigabyte
- *   peer [-k] flood HOST PORT SECONDS SIZE  datagrams as fast as they go: how many a second arrive
+ *   peer [-k] flood HOST PORT SECONDS SIZE BURST  datagrams as fast as they go, BURST a call: how many a second arrive
  *   peer [-k] ping HOST PORT COUNT SIZE     TCP ping-pong: microseconds, median and 99th percentile
  *   peer [-k] udp HOST PORT COUNT SIZE      UDP ping-pong: the same
  *   peer init                               how long the library takes to be ready
@@ -59,7 +59,7 @@ static int by_size(const void *a, const void *b)
 }
 
 /* Datagrams of a flood that have come: the first byte of theirs is FLOOD, of a ping's it is not. */
-enum { FLOOD = 'f' };
+enum { FLOOD = 'f', MOST = 64 };
 static atomic_ullong flooded;
 
 /* The first byte says what the connection is for: 's' a stream, 'f' a flood of datagrams beside it, 'p' pings of
@@ -179,19 +179,25 @@ static void stream(const char *host, const char *port, double seconds)
 }
 
 /* The stream beside the datagrams tells the other end when the flood begins and ends, and brings its count. */
-static void flood(const char *host, const char *port, double seconds, int size)
+static void flood(const char *host, const char *port, double seconds, int size, int burst)
 {
     static char bytes[65536] = { FLOOD };
     int control = reach(host, port, SOCK_STREAM), fd = reach(host, port, SOCK_DGRAM);
     CALL(send, control, "f", 1, 0);
     double begun = now(), begun_cpu = cpu(), until = begun + seconds;
     unsigned long long sent = 0;
+    struct iovec part = { .iov_base = bytes, .iov_len = (size_t)size };
+    struct mmsghdr messages[MOST];
+    for (int at = 0; at < MOST; at++)
+        messages[at] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } };
     while (now() < until)
-        for (int burst = 0; burst < 64; burst++)
-            if (CALL(send, fd, bytes, (size_t)size, 0) == size)
-                sent++;
-            else if (errno != ENOBUFS && errno != EAGAIN)
+        for (int call = 0; call < MOST / burst; call++) {
+            int gone = burst > 1 ? CALL(sendmmsg, fd, messages, (unsigned)burst, 0)
+                                 : CALL(send, fd, bytes, (size_t)size, 0) == size ? 1 : -1;
+            if (gone < 0 && errno != ENOBUFS && errno != EAGAIN)
                 die("send");
+            sent += gone > 0 ? (unsigned)gone : 0;
+        }
     double time = now() - begun, used = cpu() - begun_cpu, report[2] = { 0, 0 };
     CALL(shutdown, control, SHUT_WR);
     if (CALL(recv, control, report, sizeof report, MSG_WAITALL) != sizeof report)
@@ -281,8 +287,8 @@ int main(int argc, char **argv)
         idle(argv[2], argv[3], (unsigned)atoi(argv[4]));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
         stream(argv[2], argv[3], atof(argv[4]));
-    else if (argc == 6 && strcmp(argv[1], "flood") == 0)
-        flood(argv[2], argv[3], atof(argv[4]), atoi(argv[5]));
+    else if (argc == 7 && strcmp(argv[1], "flood") == 0 && atoi(argv[6]) > 0 && atoi(argv[6]) <= MOST)
+        flood(argv[2], argv[3], atof(argv[4]), atoi(argv[5]), atoi(argv[6]));
     else if (argc == 6 && strcmp(argv[1], "ping") == 0)
         ping(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), SOCK_STREAM);
     else if (argc == 6 && strcmp(argv[1], "udp") == 0)

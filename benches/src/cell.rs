@@ -7,6 +7,8 @@ use crate::scene::Scene;
 use crate::{Arguments, Outcome};
 
 const DATAGRAM: usize = 1_200;
+/// Datagrams that a sender hands over in one call, as programs do that send many.
+pub(crate) const BURST: usize = 32;
 const PING: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Cell {
         let pings = arguments.pings.to_string();
         let answer = match self.test {
             Test::Stream => up.ask("stream", &[seconds])?,
-            Test::Flood => up.ask("flood", &[seconds, DATAGRAM.to_string()])?,
+            Test::Flood => up.ask("flood", &[seconds, DATAGRAM.to_string(), BURST.to_string()])?,
             Test::Ping => up.ask("ping", &[pings, PING.to_string()])?,
             Test::DatagramPing => up.ask("udp", &[pings, PING.to_string()])?,
         };

@@ -10,6 +10,7 @@ use super::memory::{MAX_PARTS, rooms, slices};
 use super::time::duration;
 use super::{address, ancillary};
 use crate::errno::{Errno, Result};
+use crate::packet::route::gathering;
 use crate::socket::state::Socket;
 use crate::socket::table;
 
@@ -44,12 +45,12 @@ pub unsafe extern "C" fn ntmfw_sendmmsg(fd: c_int, messages: *mut mmsghdr, count
             return checked(unsafe { libc::sendmmsg(fd, messages, count, flags) });
         }
         // SAFETY: the caller's promise; each message is looked at once.
-        unsafe {
+        gathering(|| unsafe {
             each(messages, count, |message| {
                 let length = ntmfw_sendmsg(fd, &raw const (*message).msg_hdr, flags);
                 Some(length)
             })
-        }
+        })
     })
 }
 

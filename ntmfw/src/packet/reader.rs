@@ -39,6 +39,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta};
 use crate::errno::{Errno, Result};
 use crate::negotiation::netlink::Netlink;
 use crate::packet::port::Port;
+use crate::packet::route::flush_gathered;
 use crate::runtime::Core;
 use crate::stack::parker::Parker;
 use crate::stack::readiness::Readiness;
@@ -327,6 +328,7 @@ pub(crate) fn wait_for(core: &Core, readiness: &Readiness, want: u32, until: Opt
     if readiness.has(want) {
         return Ok(());
     }
+    flush_gathered();
     let parker = PARKER.with(Arc::clone);
     readiness.add_waiter(&parker, want);
     let outcome = lead_or_follow(core, &parker, until, || readiness.has(want));

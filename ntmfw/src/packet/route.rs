@@ -12,6 +12,7 @@
 //! path yet, two paths at once, a packet that must be split) the packets take the engine's own way.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +30,72 @@ const MAX_BATCH: usize = 65_000;
 thread_local! {
     /// Where datagrams are put together; never held over a call into the stack.
     static BATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where they wait for each other while this thread is [`gathering`].
+    static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
+}
+
+/// Single datagrams that leave together: all as long as the first, but for the last.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    count: usize,
+    way: Option<Way>,
+}
+
+struct Way {
+    port: Arc<Port>,
+    to: SocketAddr,
+    size: usize,
+}
+
+/// Lets the single datagrams that this thread sends meanwhile leave in few calls to the kernel.
+pub(crate) fn gathering<T>(act: impl FnOnce() -> T) -> T {
+    GATHERED.set(Some(Gathered::default()));
+    let result = act();
+    flush_gathered();
+    GATHERED.set(None);
+    result
+}
+
+/// What was gathered leaves now; to be called before anything that may take time.
+pub(crate) fn flush_gathered() {
+    GATHERED.with_borrow_mut(|gathered| gathered.iter_mut().for_each(Gathered::flush));
+}
+
+impl Gathered {
+    /// Room for a datagram of `length` bytes that goes the way of `known`.
+    fn room(&mut self, known: &Known, length: usize) -> &mut [u8] {
+        let fits = self.way.as_ref().is_some_and(|way| {
+            let same_way = way.to == known.route.to && Arc::ptr_eq(&way.port, &known.port);
+            let all_whole = self.bytes.len() == self.count * way.size && length <= way.size;
+            let has_room = self.bytes.len() + length <= MAX_BATCH && self.count < way.port.max_segments();
+            same_way && all_whole && has_room
+        });
+        if !fits {
+            self.flush();
+            self.way = Some(Way { port: known.port.clone(), to: known.route.to, size: length });
+        }
+        let filled = self.bytes.len();
+        self.bytes.resize(filled + length, 0);
+        self.count += 1;
+        &mut self.bytes[filled..]
+    }
+
+    /// Takes back the room that was given last.
+    fn give_up(&mut self, length: usize) {
+        self.bytes.truncate(self.bytes.len() - length);
+        self.count -= 1;
+    }
+
+    fn flush(&mut self) {
+        if let Some(way) = self.way.take()
+            && self.count > 0
+        {
+            way.port.send(way.to, &self.bytes, way.size);
+        }
+        self.bytes.clear();
+        self.count = 0;
+    }
 }
 
 /// One flow's way out.
@@ -95,8 +162,20 @@ struct Exhausted;
 
 impl Known {
     fn send(&self, cut: &Segments<'_>) -> Result<(), Exhausted> {
-        let header = if self.route.relay.is_some() { RELAYED_HEADER } else { 0 };
-        let size = header + DATA_HEADER + cut.largest() + TAG;
+        let size = self.datagram_length(cut.largest());
+        if cut.count() == 1 {
+            let gathered = GATHERED.with_borrow_mut(|gathered| {
+                let gathered = gathered.as_mut()?;
+                let sealed = self.seal(cut, 0, gathered.room(self, size));
+                if sealed.is_err() {
+                    gathered.give_up(size);
+                }
+                Some(sealed)
+            });
+            if let Some(sealed) = gathered {
+                return sealed;
+            }
+        }
         let per_batch = (MAX_BATCH / size).min(self.port.max_segments()).max(1);
         BATCH.with_borrow_mut(|batch| {
             let mut next = 0;
@@ -105,14 +184,8 @@ impl Known {
                 batch.resize(per_batch * size, 0);
                 let mut filled = 0;
                 for number in next..until {
-                    let length = header + DATA_HEADER + cut.length(number) + TAG;
-                    let datagram = &mut batch[filled..filled + length];
-                    if let Some(index) = self.route.relay {
-                        write_relayed_header(datagram, index);
-                    }
-                    let sealed = &mut datagram[header..];
-                    cut.write(number, &mut sealed[DATA_HEADER..length - header - TAG]);
-                    self.route.key.seal_in_place(sealed).map_err(|_| Exhausted)?;
+                    let length = self.datagram_length(cut.length(number));
+                    self.seal(cut, number, &mut batch[filled..filled + length])?;
                     filled += length;
                 }
                 self.port.send(self.route.to, &batch[..filled], size);
@@ -120,6 +193,26 @@ impl Known {
             }
             Ok(())
         })
+    }
+
+    /// The length of the datagram around a packet.
+    fn datagram_length(&self, packet: usize) -> usize {
+        self.relayed_header() + DATA_HEADER + packet + TAG
+    }
+
+    fn relayed_header(&self) -> usize {
+        if self.route.relay.is_some() { RELAYED_HEADER } else { 0 }
+    }
+
+    /// Makes a datagram of one packet; `datagram` has its length.
+    fn seal(&self, cut: &Segments<'_>, number: usize, datagram: &mut [u8]) -> Result<(), Exhausted> {
+        if let Some(index) = self.route.relay {
+            write_relayed_header(datagram, index);
+        }
+        let sealed = &mut datagram[self.relayed_header()..];
+        let end = sealed.len() - TAG;
+        cut.write(number, &mut sealed[DATA_HEADER..end]);
+        self.route.key.seal_in_place(sealed).map(drop).map_err(|_| Exhausted)
     }
 }
 
