@@ -1,13 +1,23 @@
 //! The papers' experiments on real kernels, with the real servers and programs; `README.md` says how.
 #![deny(unsafe_code)]
 
+mod experiments;
 mod forward;
 mod kernel;
+mod net;
+mod report;
+mod run;
+mod sandbox;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+
+use self::experiments::connectivity;
+use self::report::Report;
+use self::run::domain::Files;
 
 #[derive(Debug, Parser)]
 #[command(name = "ntm-lab", about)]
@@ -25,18 +35,63 @@ enum Command {
         #[arg(required = true)]
         devices: Vec<String>,
     },
+    /// Paper 002, table 1: who reaches whom
+    Table1(Places),
+    /// NATs of all kinds against each other
+    Nats(Places),
 }
+
+/// Where things are.
+#[derive(Debug, Args)]
+struct Places {
+    /// The directory of ntm-as, ntm-dc and ntm-rs
+    #[arg(long)]
+    programs: PathBuf,
+    /// The program made of programs/agent.c
+    #[arg(long)]
+    agent: PathBuf,
+    /// Where logs and states go
+    #[arg(long)]
+    directory: PathBuf,
+}
+
+impl Places {
+    fn files(&self) -> io::Result<Files> {
+        let Self { programs, agent, directory } = self;
+        std::fs::create_dir_all(directory)?;
+        Ok(Files {
+            programs: programs.canonicalize()?,
+            agent: agent.canonicalize()?,
+            directory: directory.canonicalize()?,
+        })
+    }
+}
+
+type Experiment = fn(&Files, &mut Report) -> io::Result<()>;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Forward(forward) => forward.run(),
-        Command::Finish { devices } => devices.iter().try_for_each(|device| kernel::device::finish_frames(device)),
+        Command::Forward(forward) => forward.run().map(|()| true),
+        Command::Finish { devices } => {
+            devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
+        }
+        Command::Table1(places) => experiment("table1", &places, connectivity::table1),
+        Command::Nats(places) => experiment("nats", &places, connectivity::nats),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            let _ = writeln!(std::io::stderr(), "ntm-lab: {why}");
+            let _ = writeln!(io::stderr(), "ntm-lab: {why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs an experiment in the sandbox; whether it showed what was claimed.
+fn experiment(name: &str, places: &Places, experiment: Experiment) -> io::Result<bool> {
+    sandbox::enter()?;
+    let mut report = Report::default();
+    experiment(&places.files()?, &mut report)?;
+    Ok(report.end(name))
 }

@@ -28,23 +28,26 @@ pub(crate) struct Impairment {
 
 impl Default for Impairment {
     fn default() -> Self {
-        Self {
-            delay: Duration::ZERO,
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            burst: 1.0,
-            reorder: 0.0,
-            late: Duration::from_millis(5),
-            duplicate: 0.0,
-            rate: None,
-            queue: 1_000_000,
-        }
+        Self::WIRE
     }
 }
 
 impl Impairment {
+    /// What comes goes.
+    pub(crate) const WIRE: Self = Self {
+        delay: Duration::ZERO,
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        burst: 1.0,
+        reorder: 0.0,
+        late: Duration::from_millis(5),
+        duplicate: 0.0,
+        rate: None,
+        queue: 1_000_000,
+    };
+
     pub(crate) fn delayed(delay: Duration) -> Self {
-        Self { delay, ..Self::default() }
+        Self { delay, ..Self::WIRE }
     }
 }
 

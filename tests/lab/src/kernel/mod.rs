@@ -5,3 +5,4 @@ pub(crate) mod clock;
 pub(crate) mod device;
 pub(crate) mod namespace;
 pub(crate) mod packet;
+pub(crate) mod process;

@@ -1,0 +1,4 @@
+//! The papers' experiments.
+
+pub(crate) mod bench;
+pub(crate) mod connectivity;

@@ -1,0 +1,107 @@
+//! Hosts, their devices, and the links between these and sites.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Internet;
+use super::namespace::{Namespace, join};
+use super::site::{Addresses, Site};
+use crate::forward::Link;
+use crate::forward::impairment::Impairment;
+use crate::kernel::device::finish_frames;
+use crate::kernel::packet::PacketSocket;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) namespace: Namespace,
+}
+
+/// A device of a host, and its other end in the air.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    far: String,
+}
+
+/// A device that is linked to a site.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) link: Link,
+    pub(crate) addresses: Addresses,
+}
+
+impl Attachment {
+    pub(crate) fn v4(&self) -> Option<Ipv4Addr> {
+        self.addresses.v4.map(|(address, ..)| address)
+    }
+
+    pub(crate) fn v6(&self) -> Option<Ipv6Addr> {
+        self.addresses.v6.map(|(address, ..)| address)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4().map(IpAddr::V4).into_iter().chain(self.v6().map(IpAddr::V6))
+    }
+}
+
+impl Internet {
+    pub(crate) fn host(&self, name: &str) -> io::Result<Host> {
+        let namespace = Namespace::new(name)?;
+        // Duplicate addresses are looked for during a second in which an address cannot be used; there are none here.
+        namespace.setting("ipv6/conf/default/accept_dad", "0")?;
+        namespace.setting("ipv4/conf/all/rp_filter", "0")?;
+        namespace.setting("ipv4/conf/default/rp_filter", "0")?;
+        Ok(Host { namespace })
+    }
+
+    pub(crate) fn device(&self, host: &Host, name: &str) -> io::Result<Device> {
+        let far = format!("h{}", self.device_number());
+        join(&host.namespace, name, &self.air, &far)?;
+        host.namespace.within(|| finish_frames(name))?;
+        Ok(Device { name: name.to_owned(), far })
+    }
+
+    /// Lays a cable: frames pass, and nobody has an address yet.
+    pub(crate) fn link(&self, device: &Device, site: &Site, impairments: [Impairment; 2]) -> io::Result<Link> {
+        let port = self.port(site)?;
+        let seed = u64::from(self.device_number());
+        self.air
+            .within(|| Link::between(PacketSocket::open(&device.far)?, PacketSocket::open(&port)?, impairments, seed))
+    }
+
+    /// Links a device to a site and gives it addresses.
+    pub(crate) fn attach(
+        &self,
+        host: &Host,
+        device: &Device,
+        site: &Site,
+        impairments: [Impairment; 2],
+    ) -> io::Result<Attachment> {
+        let link = self.link(device, site, impairments)?;
+        let addresses = site.next_addresses()?;
+        host.configure(device, addresses)?;
+        Ok(Attachment { link, addresses })
+    }
+}
+
+impl Host {
+    /// Gives a device these addresses, and routes by them.
+    pub(crate) fn configure(&self, device: &Device, addresses: Addresses) -> io::Result<()> {
+        let name = &device.name;
+        let mut lines = String::new();
+        if let Some((address, length, gateway)) = addresses.v4 {
+            lines += &format!("route replace default via {gateway} dev {name} onlink\n");
+            lines = format!("address add {address}/{length} dev {name}\n{lines}");
+        }
+        if let Some((address, length, gateway)) = addresses.v6 {
+            lines += &format!("address add {address}/{length} dev {name} nodad\n");
+            lines += &format!("route replace default via {gateway} dev {name}\n");
+        }
+        self.namespace.ips(&lines)
+    }
+
+    /// Takes all addresses away that others can reach.
+    pub(crate) fn forget_addresses(&self, device: &Device) -> io::Result<()> {
+        self.namespace.ips(&format!("address flush dev {} scope global\n", device.name))
+    }
+}
