@@ -235,8 +235,9 @@ impl Lead<'_> {
         if woken.datagrams {
             self.read(&ports);
         }
-        if woken.interfaces && core.reader.netlink.take_changes() {
-            core.refresh_interfaces();
+        if woken.interfaces {
+            let news = core.reader.netlink.take_changes();
+            core.handle_host_news(news);
         }
         core.run_timers();
         Ok(())

@@ -138,7 +138,7 @@ static void *send_half(void *argument)
     while (!transfer->stops) {
         uint64_t due = (uint64_t)((__int128)(now() - begun) * transfer->rate / SECOND);
         if (due <= total) {
-            sleep_until(now() + SECOND / 1000);
+            sleep_until(now() + SECOND / 100);
             continue;
         }
         size_t size = due - total < sizeof bytes ? due - total : sizeof bytes;

@@ -3,6 +3,7 @@
 
 mod experiments;
 mod forward;
+mod frame;
 mod kernel;
 mod net;
 mod report;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::experiments::connectivity;
+use self::experiments::{connectivity, handover};
 use self::report::Report;
 use self::run::domain::Files;
 
@@ -39,6 +40,8 @@ enum Command {
     Table1(Places),
     /// NATs of all kinds against each other
     Nats(Places),
+    /// Paper 002, figure 11, and paper 001's table: moves during a call
+    Handover(Places),
 }
 
 /// Where things are.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
         Command::Table1(places) => experiment("table1", &places, connectivity::table1),
+        Command::Handover(places) => experiment("handover", &places, handover::full),
         Command::Nats(places) => experiment("nats", &places, connectivity::nats),
     };
     match outcome {

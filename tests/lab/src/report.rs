@@ -46,3 +46,9 @@ impl Report {
         good
     }
 }
+
+/// Nanoseconds as milliseconds.
+pub(crate) fn milliseconds(nanos: u64) -> String {
+    let value = nanos as f64 / 1e6;
+    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}

@@ -2,3 +2,5 @@
 
 pub(crate) mod bench;
 pub(crate) mod connectivity;
+pub(crate) mod call;
+pub(crate) mod handover;

@@ -33,7 +33,7 @@ const IDLE: Nanos = 1_000_000_000;
 /// A frame is sent when it is due within this: a sleep costs more.
 const SOON: Nanos = 5_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Direction {
     Forth,
     Back,

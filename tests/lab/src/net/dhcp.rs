@@ -14,8 +14,10 @@ use crate::run::process::Started;
 /// What the client does with what it was given.
 const SCRIPT: &str = r#"#!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
-ip address replace "$ip/$mask" dev "$interface"
-ip route replace default via "$router" dev "$interface"
+ip -batch - <<EOF
+address replace $ip/$mask dev $interface
+route replace default via $router dev $interface
+EOF
 "#;
 
 impl Site {

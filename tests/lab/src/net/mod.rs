@@ -21,6 +21,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod dhcp;
+pub(crate) mod mobile;
 pub(crate) mod namespace;
 pub(crate) mod nat;
 pub(crate) mod site;

@@ -53,8 +53,11 @@ impl Agent {
         };
         let heard = Arc::new(Heard::default());
         let theirs = heard.clone();
+        let mut said = File::create(directory.join(format!("agent-{name}.said")))?;
         let reader = std::thread::Builder::new().name(format!("hear {name}")).spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // For whoever looks into a failure.
+                let _ = writeln!(said, "{line}");
                 theirs.lock().lines.push(line);
                 theirs.more.notify_all();
             }
