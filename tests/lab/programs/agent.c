@@ -34,6 +34,8 @@
 /* Nothing takes longer than this where the network works. */
 #define PATIENCE_SECONDS 30
 #define CALL_INTERVAL (SECOND / 50)
+/* What a transfer is behind by is sent so often, in pieces. */
+#define SEND_INTERVAL (SECOND / 100)
 /* Progress of a transfer is told at most so often, but around every pause. */
 #define TELL_INTERVAL (5 * SECOND / 1000)
 
@@ -132,27 +134,28 @@ static void release(struct transfer *transfer)
 static void *send_half(void *argument)
 {
     struct transfer *transfer = argument;
+    const char *who = transfer->calling ? "caller" : "callee";
     unsigned char bytes[16384];
     uint64_t total = 0;
     int64_t begun = now();
     while (!transfer->stops) {
+        sleep_until(now() + SEND_INTERVAL);
         uint64_t due = (uint64_t)((__int128)(now() - begun) * transfer->rate / SECOND);
-        if (due <= total) {
-            sleep_until(now() + SECOND / 100);
-            continue;
+        while (total < due && !transfer->stops) {
+            size_t size = due - total < sizeof bytes ? due - total : sizeof bytes;
+            for (size_t at = 0; at < size; at++)
+                bytes[at] = content(total + at);
+            ssize_t sent = CALL(send, transfer->fd, bytes, size, MSG_NOSIGNAL);
+            if (sent < 0) {
+                tell("%s-send-failed %llu %s", who, (unsigned long long)total, reason());
+                transfer->stops = 1;
+                break;
+            }
+            total += (uint64_t)sent;
         }
-        size_t size = due - total < sizeof bytes ? due - total : sizeof bytes;
-        for (size_t at = 0; at < size; at++)
-            bytes[at] = content(total + at);
-        ssize_t sent = CALL(send, transfer->fd, bytes, size, MSG_NOSIGNAL);
-        if (sent < 0) {
-            tell("%s-send-failed %llu %s", transfer->calling ? "caller" : "callee", (unsigned long long)total, reason());
-            break;
-        }
-        total += (uint64_t)sent;
     }
     CALL(shutdown, transfer->fd, SHUT_WR);
-    tell("%s-sent %llu", transfer->calling ? "caller" : "callee", (unsigned long long)total);
+    tell("%s-sent %llu", who, (unsigned long long)total);
     release(transfer);
     return NULL;
 }
