@@ -5,7 +5,8 @@
  *
  *   probe HOST PATIENCE_MS      echoes by TCP and UDP, IPv4 and IPv6; waits so long for a direct path
  *   call HOST RATE              a transfer of RATE bytes a second each way by TCP, and 50 datagrams a second by UDP
- *   hang-up                     ends the call
+ *   stream HOST RATE            the transfer alone; there may be many
+ *   hang-up                     ends all of them
  *   begin HOST                  how long it takes from the name to the first byte
  *   status                      what the library says of itself
  *
@@ -34,8 +35,9 @@
 /* Nothing takes longer than this where the network works. */
 #define PATIENCE_SECONDS 30
 #define CALL_INTERVAL (SECOND / 50)
-/* What a transfer is behind by is sent so often, in pieces. */
+/* What a transfer is behind by is sent so often; a slow one more rarely. */
 #define SEND_INTERVAL (SECOND / 100)
+#define SLOW_RATE 10000
 /* Progress of a transfer is told at most so often, but around every pause. */
 #define TELL_INTERVAL (5 * SECOND / 1000)
 
@@ -122,12 +124,14 @@ struct transfer {
     volatile int halves;
 };
 
+/* Set when all calls of this host end. */
+static volatile int hung_up;
+
 static void release(struct transfer *transfer)
 {
     if (__sync_sub_and_fetch(&transfer->halves, 1) == 0) {
         CALL(close, transfer->fd);
-        if (!transfer->calling)
-            free(transfer);
+        free(transfer);
     }
 }
 
@@ -138,8 +142,8 @@ static void *send_half(void *argument)
     unsigned char bytes[16384];
     uint64_t total = 0;
     int64_t begun = now();
-    while (!transfer->stops) {
-        sleep_until(now() + SEND_INTERVAL);
+    while (!transfer->stops && !(transfer->calling && hung_up)) {
+        sleep_until(now() + (transfer->rate < SLOW_RATE ? SECOND : SEND_INTERVAL));
         uint64_t due = (uint64_t)((__int128)(now() - begun) * transfer->rate / SECOND);
         while (total < due && !transfer->stops) {
             size_t size = due - total < sizeof bytes ? due - total : sizeof bytes;
@@ -360,15 +364,13 @@ static void *begin(void *argument)
 
 /* ---- calls ---- */
 
-static struct transfer call;
 static int voice = -1;
-static volatile int talking;
 
 static void *talk(void *argument)
 {
     (void)argument;
     struct packet packet = { 0 };
-    for (int64_t due = now(); talking; due += CALL_INTERVAL) {
+    for (int64_t due = now(); !hung_up; due += CALL_INTERVAL) {
         sleep_until(due);
         packet.sent = now();
         CALL(send, voice, &packet, sizeof packet, MSG_NOSIGNAL);
@@ -382,29 +384,51 @@ static void *listen_to_echo(void *argument)
 {
     (void)argument;
     struct packet packet;
-    while (talking)
+    while (!hung_up)
         if (CALL(recv, voice, &packet, sizeof packet, 0) == sizeof packet)
             tell("caller-udp %llu %lld %lld", (unsigned long long)packet.number, (long long)packet.sent, (long long)now());
     CALL(close, voice);
     return NULL;
 }
 
-static void begin_call(const char *host, uint32_t rate)
+static int begin_transfer(const char *host, uint32_t rate)
 {
     char what = TRANSFER;
-    call = (struct transfer){ .fd = reach(host, AF_INET, SOCK_STREAM), .calling = 1, .rate = rate, .halves = 2 };
-    voice = reach(host, AF_INET, SOCK_DGRAM);
-    if (call.fd < 0 || voice < 0 || CALL(send, call.fd, &what, 1, 0) != 1 ||
-        CALL(send, call.fd, &rate, sizeof rate, 0) != sizeof rate) {
-        tell("call failed %s", reason());
-        return;
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    *transfer = (struct transfer){ .fd = reach(host, AF_INET, SOCK_STREAM), .calling = 1, .rate = rate, .halves = 2 };
+    if (transfer->fd < 0 || CALL(send, transfer->fd, &what, 1, 0) != 1 ||
+        CALL(send, transfer->fd, &rate, sizeof rate, 0) != sizeof rate) {
+        free(transfer);
+        return -1;
     }
     /* A transfer waits for as long as TCP does. */
     struct timeval patience = { 0 };
-    CALL(setsockopt, call.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    talking = 1;
-    start(send_half, &call);
-    start(receive_half, &call);
+    CALL(setsockopt, transfer->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    start(send_half, transfer);
+    start(receive_half, transfer);
+    return 0;
+}
+
+static void *stream(void *argument)
+{
+    char host[256];
+    unsigned rate;
+    sscanf(argument, "%255s %u", host, &rate);
+    free(argument);
+    if (begin_transfer(host, rate) < 0)
+        tell("stream failed %s %s", host, reason());
+    else
+        tell("stream begun %s", host);
+    return NULL;
+}
+
+static void begin_call(const char *host, uint32_t rate)
+{
+    voice = reach(host, AF_INET, SOCK_DGRAM);
+    if (voice < 0 || begin_transfer(host, rate) < 0) {
+        tell("call failed %s", reason());
+        return;
+    }
     start(talk, NULL);
     start(listen_to_echo, NULL);
     tell("call begun");
@@ -426,10 +450,12 @@ static void obey(char *line)
         start(probe, strdup(line + 6));
     else if (strncmp(line, "begin ", 6) == 0)
         start(begin, strdup(line + 6));
+    else if (strncmp(line, "stream ", 7) == 0)
+        start(stream, strdup(line + 7));
     else if (sscanf(line, "call %255s %u", host, &rate) == 2)
         begin_call(host, rate);
     else if (strcmp(line, "hang-up") == 0)
-        talking = 0, call.stops = 1;
+        hung_up = 1;
     else if (strcmp(line, "status") == 0)
         tell("status %s", ntmfw_status(status, sizeof status) < 0 ? "{}" : status);
     else

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::experiments::{connectivity, handover};
+use self::experiments::{beginnings, connectivity, faults, handover, optimisation, second_interface, soak};
 use self::report::Report;
 use self::run::domain::Files;
 
@@ -42,6 +42,16 @@ enum Command {
     Nats(Places),
     /// Paper 002, figure 11, and paper 001's table: moves during a call
     Handover(Places),
+    /// Paper 000, table 5: a second interface appears
+    SecondInterface(Places),
+    /// From a name to the first byte, in round trips
+    Setup(Places),
+    /// Many nodes that move, every pair in a transfer
+    Soak(Places),
+    /// Servers die during calls
+    Faults(Places),
+    /// From the relay to a direct path
+    Optimisation(Places),
 }
 
 /// Where things are.
@@ -79,8 +89,13 @@ fn main() -> ExitCode {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
         Command::Table1(places) => experiment("table1", &places, connectivity::table1),
-        Command::Handover(places) => experiment("handover", &places, handover::full),
         Command::Nats(places) => experiment("nats", &places, connectivity::nats),
+        Command::Handover(places) => experiment("handover", &places, handover::full),
+        Command::SecondInterface(places) => experiment("second-interface", &places, second_interface::full),
+        Command::Setup(places) => experiment("setup", &places, beginnings::full),
+        Command::Soak(places) => experiment("soak", &places, soak::full),
+        Command::Faults(places) => experiment("faults", &places, faults::full),
+        Command::Optimisation(places) => experiment("optimisation", &places, optimisation::full),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 pub(crate) struct Report {
     failures: Vec<String>,
     passed: u32,
+    points: Vec<(f64, f64)>,
 }
 
 impl Report {
@@ -14,6 +15,11 @@ impl Report {
         let mut out = io::stdout();
         let _ = writeln!(out, "{text}");
         let _ = out.flush();
+    }
+
+    /// A point of the plot.
+    pub(crate) fn point(&mut self, x: f64, y: f64) {
+        self.points.push((x, y));
     }
 
     /// Something that must hold.

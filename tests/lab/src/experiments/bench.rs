@@ -48,6 +48,13 @@ impl Bench {
 }
 
 impl Node {
+    /// Goes to another site at once: no radio, no DHCP.
+    pub(crate) fn go(&mut self, internet: &Internet, site: &Site, links: [Impairment; 2]) -> io::Result<()> {
+        self.host.forget_addresses(&self.device)?;
+        self.attachment = internet.attach(&self.host, &self.device, site, links)?;
+        Ok(())
+    }
+
     /// Waits until the program is registered and serves.
     pub(crate) fn ready(&self) -> io::Result<()> {
         self.agent.await_line(0, "ready").map(|_| ())

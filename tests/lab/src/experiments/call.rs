@@ -1,5 +1,6 @@
 //! A call between two agents, a transfer each way and a voice, and what its ends saw of it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
     pub(crate) number: u64,
-    pub(crate) sent: Nanos,
     pub(crate) at: Nanos,
 }
 
@@ -98,7 +98,7 @@ impl Arrivals {
         let transfer = agent.lines(mark, &format!("{who}-tcp "));
         Self {
             voice: voice.iter().filter_map(|line| match numbers(line)[..] {
-                [number, sent, at] => Some(Heard { number, sent, at }),
+                [number, _sent, at] => Some(Heard { number, at }),
                 _ => None,
             }).collect(),
             transfer: transfer.iter().filter_map(|line| match numbers(line)[..] {
@@ -113,6 +113,12 @@ impl Arrivals {
         let voice = self.voice.iter().map(|heard| heard.at);
         let transfer = self.transfer.iter().map(|(_, at)| *at);
         voice.chain(transfer).filter(|at| *at > time).min()
+    }
+
+    /// Datagrams of the voice that never came, up to the last one that did.
+    pub(crate) fn missing(&self) -> u64 {
+        let different: BTreeSet<u64> = self.voice.iter().map(|heard| heard.number).collect();
+        different.last().map_or(0, |last| last + 1 - different.len() as u64)
     }
 
     /// The longest time in which nothing of the voice arrived, of those that end within this span.

@@ -88,9 +88,13 @@ fn nanos(duration: Duration) -> Nanos {
 
 /// SplitMix64: the same seed gives the same link.
 #[derive(Debug)]
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -103,7 +107,7 @@ impl Chance {
         share > 0.0 && ((self.next() >> 11) as f64) < share * 2.0_f64.powi(53)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Internet;
 use super::namespace::{Namespace, join};
-use super::site::{Addresses, Site};
-use crate::forward::Link;
+use super::site::{Place, Site};
+use crate::forward::{Link, Observer};
 use crate::forward::impairment::Impairment;
 use crate::kernel::device::finish_frames;
 use crate::kernel::packet::PacketSocket;
@@ -27,16 +27,16 @@ pub(crate) struct Device {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) link: Link,
-    pub(crate) addresses: Addresses,
+    place: Place,
 }
 
 impl Attachment {
     pub(crate) fn v4(&self) -> Option<Ipv4Addr> {
-        self.addresses.v4.map(|(address, ..)| address)
+        self.place.v4.map(|(address, ..)| address)
     }
 
     pub(crate) fn v6(&self) -> Option<Ipv6Addr> {
-        self.addresses.v6.map(|(address, ..)| address)
+        self.place.v6.map(|(address, ..)| address)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = IpAddr> {
@@ -77,25 +77,39 @@ impl Internet {
         site: &Site,
         impairments: [Impairment; 2],
     ) -> io::Result<Attachment> {
+        self.attach_observed(host, device, site, impairments, None)
+    }
+
+    /// The same, with somebody who sees every frame from the first on.
+    pub(crate) fn attach_observed(
+        &self,
+        host: &Host,
+        device: &Device,
+        site: &Site,
+        impairments: [Impairment; 2],
+        observer: Option<Observer>,
+    ) -> io::Result<Attachment> {
         let link = self.link(device, site, impairments)?;
-        let addresses = site.next_addresses()?;
-        host.configure(device, addresses)?;
-        Ok(Attachment { link, addresses })
+        link.observe(observer);
+        let place = site.place()?;
+        host.configure(device, &place)?;
+        Ok(Attachment { link, place })
     }
 }
 
 impl Host {
-    /// Gives a device these addresses, and routes by them.
-    pub(crate) fn configure(&self, device: &Device, addresses: Addresses) -> io::Result<()> {
+    /// Gives a device its addresses, and routes by them; a radio comes before a mobile network.
+    fn configure(&self, device: &Device, place: &Place) -> io::Result<()> {
         let name = &device.name;
+        let metric = if name.starts_with("ww") { 600 } else { 100 };
         let mut lines = String::new();
-        if let Some((address, length, gateway)) = addresses.v4 {
-            lines += &format!("route replace default via {gateway} dev {name} onlink\n");
-            lines = format!("address add {address}/{length} dev {name}\n{lines}");
+        if let Some((address, length, gateway)) = place.v4 {
+            lines += &format!("address add {address}/{length} dev {name}\n");
+            lines += &format!("route replace default via {gateway} dev {name} metric {metric}\n");
         }
-        if let Some((address, length, gateway)) = addresses.v6 {
+        if let Some((address, length, gateway)) = place.v6 {
             lines += &format!("address add {address}/{length} dev {name} nodad\n");
-            lines += &format!("route replace default via {gateway} dev {name}\n");
+            lines += &format!("route replace default via {gateway} dev {name} metric {metric}\n");
         }
         self.namespace.ips(&lines)
     }

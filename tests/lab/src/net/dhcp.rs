@@ -35,7 +35,7 @@ impl Site {
         command.arg(format!("--dhcp-leasefile={}", directory.join(format!("leases-{}", self.router.name())).display()));
         if let Some((gateway, _)) = self.lan4() {
             let [a, b, c, first] = gateway.octets();
-            command.arg(format!("--dhcp-range={a}.{b}.{c}.{},{a}.{b}.{c}.{},1h", first + 6, first + 12));
+            command.arg(format!("--dhcp-range={a}.{b}.{c}.{},{a}.{b}.{c}.{},1h", first + 7, first + 12));
         }
         if let Some(gateway) = self.lan6() {
             command.arg("--enable-ra").arg(format!("--dhcp-range={gateway},ra-only,64,1h"));

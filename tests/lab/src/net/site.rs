@@ -1,9 +1,11 @@
 //! A place with a network of its own: a router, and ports that hosts are linked to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Internet;
 use super::namespace::{Namespace, join};
@@ -31,19 +33,31 @@ pub(crate) struct Site {
     _carrier: Option<Namespace>,
     pub(crate) network: Network,
     number: u8,
-    hosts: AtomicU8,
+    taken: Taken,
 }
 
+/// Numbers of hosts that have a place.
+type Taken = Arc<Mutex<BTreeSet<u8>>>;
+
 /// A host's place in a site's networks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Addresses {
+#[derive(Debug)]
+pub(crate) struct Place {
     /// The address, the length of its network's prefix, and the gateway.
     pub(crate) v4: Option<(Ipv4Addr, u8, Ipv4Addr)>,
     pub(crate) v6: Option<(Ipv6Addr, u8, Ipv6Addr)>,
+    host: u8,
+    taken: Taken,
 }
 
-/// Hosts that fit the smallest network.
-const MOST_HOSTS: u8 = 13;
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.host);
+    }
+}
+
+/// Hosts that fit the smallest network. DHCP gives away addresses of the upper half, where nobody else needs them.
+const FIRST_HOST: u8 = 2;
+const LAST_HOST: u8 = 14;
 /// Networks of that size in 203.0.113.0/24.
 const MOST_GLOBAL: u8 = 16;
 /// Transfer networks in 198.51.100.0/24.
@@ -85,7 +99,7 @@ impl Internet {
         router.routes()?;
         router.ips("link add lan type bridge forward_delay 0\nlink set lan up\n")?;
         let uplink = format!("w{number}");
-        let mut site = Site { router, _carrier: None, network, number, hosts: AtomicU8::new(2) };
+        let mut site = Site { router, _carrier: None, network, number, taken: Taken::default() };
         if let Network::BehindCarrier { home, carrier } = network {
             let outer = Namespace::new(&format!("c{number}"))?;
             outer.routes()?;
@@ -132,12 +146,15 @@ impl Internet {
 }
 
 impl Site {
-    /// The next host's addresses.
-    pub(crate) fn next_addresses(&self) -> io::Result<Addresses> {
-        let host = self.hosts.fetch_add(1, Ordering::Relaxed);
-        if host > MOST_HOSTS {
-            return Err(io::Error::other("the site is full"));
-        }
+    /// A host's place that is free, until it is dropped.
+    pub(crate) fn place(&self) -> io::Result<Place> {
+        let host = {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = (FIRST_HOST..=LAST_HOST).find(|host| !taken.contains(host));
+            let host = free.ok_or_else(|| io::Error::other("the site is full"))?;
+            taken.insert(host);
+            host
+        };
         let v4 = self.lan4().map(|(gateway, length)| {
             let [a, b, c, first] = gateway.octets();
             ([a, b, c, first - 1 + host].into(), length, gateway)
@@ -147,7 +164,7 @@ impl Site {
             segments[7] = u16::from(host);
             (segments.into(), 64, gateway)
         });
-        Ok(Addresses { v4, v6 })
+        Ok(Place { v4, v6, host, taken: self.taken.clone() })
     }
 
     /// The router's address towards hosts, and the length of the network's prefix.
@@ -165,7 +182,7 @@ impl Site {
     }
 
     /// The site's address towards the core.
-    fn wan4(&self) -> Ipv4Addr {
+    pub(crate) fn wan4(&self) -> Ipv4Addr {
         [198, 51, 100, self.number * 4 + 2].into()
     }
 

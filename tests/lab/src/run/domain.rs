@@ -139,6 +139,10 @@ impl Domain {
         Ok(domain)
     }
 
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
+        [&self.account, &self.direction].into_iter().chain(&self.relays)
+    }
+
     /// Makes keys, certificates and configurations, as an operator does.
     fn found(&self) -> io::Result<()> {
         let directory = &self.files.directory;
@@ -221,11 +225,12 @@ impl Domain {
         Agent::start(program, host, Some(&config), directory)
     }
 
-    fn account_urls(&self) -> Vec<String> {
+    pub(crate) fn account_urls(&self) -> Vec<String> {
         self.account.attachment.all().map(|address| format!("https://{}", SocketAddr::new(address, AS_PORT))).collect()
     }
 
-    fn authority(&self) -> PathBuf {
+    /// The certificate that the account server is believed by.
+    pub(crate) fn authority(&self) -> PathBuf {
         self.files.directory.join("as/tls-ca.crt")
     }
 
