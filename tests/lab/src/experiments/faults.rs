@@ -73,7 +73,7 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
         fault(&mut bench, &pairs, |bench| { bench.domain.direction.kill(); Ok(()) }, |bench| bench.domain.direction.start(files))?;
     row(report, "DC killed", &direction);
 
-    let names = "table inet names { chain through { type filter hook forward priority 0; udp dport 53 drop; tcp dport 53 drop; } }";
+    let names = "table inet names { chain through { type filter hook forward priority 0; meta l4proto { tcp, udp } th dport 53 drop; }\n}\n";
     let deaf = fault(&mut bench, &pairs, |bench| bench.internet.core.rules(names), |bench| bench.internet.core.rules(""))?;
     row(report, "DNS dead", &deaf);
 

@@ -36,7 +36,7 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     let (a, b) = (one.wan4(), other.wan4());
     bench.internet.core.rules(&format!(
         "table ip between {{ chain through {{ type filter hook forward priority 0;
-           ip saddr {a} ip daddr {b} drop; ip saddr {b} ip daddr {a} drop; }} }}"
+           ip saddr {a} ip daddr {b} drop; ip saddr {b} ip daddr {a} drop; }}\n}}\n"
     ))?;
     let relayed = || bench.domain.relays[0].attachment.link.counts()[1].bytes;
 

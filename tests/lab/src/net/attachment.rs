@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Internet;
 use super::namespace::{Namespace, join};
-use super::site::{Place, Site};
+use super::site::{GATEWAY_MAC, Place, Site};
 use crate::forward::{Link, Observer};
 use crate::forward::impairment::Impairment;
 use crate::kernel::device::finish_frames;
@@ -21,6 +21,7 @@ pub(crate) struct Host {
 pub(crate) struct Device {
     pub(crate) name: String,
     far: String,
+    mac: String,
 }
 
 /// A device that is linked to a site.
@@ -55,10 +56,12 @@ impl Internet {
     }
 
     pub(crate) fn device(&self, host: &Host, name: &str) -> io::Result<Device> {
-        let far = format!("h{}", self.device_number());
+        let number = self.device_number();
+        let (far, mac) = (format!("h{number}"), format!("02:00:00:01:{:02x}:{:02x}", number >> 8, number & 255));
         join(&host.namespace, name, &self.air, &far)?;
+        host.namespace.ip(&format!("link set {name} address {mac}"))?;
         host.namespace.within(|| finish_frames(name))?;
-        Ok(Device { name: name.to_owned(), far })
+        Ok(Device { name: name.to_owned(), far, mac })
     }
 
     /// Lays a cable: frames pass, and nobody has an address yet.
@@ -92,6 +95,7 @@ impl Internet {
         let link = self.link(device, site, impairments)?;
         link.observe(observer);
         let place = site.place()?;
+        site.router.ips(&neighbours("lan", place.v4.map(|v4| v4.0), place.v6.map(|v6| v6.0), &device.mac))?;
         host.configure(device, &place)?;
         Ok(Attachment { link, place })
     }
@@ -102,7 +106,9 @@ impl Host {
     fn configure(&self, device: &Device, place: &Place) -> io::Result<()> {
         let name = &device.name;
         let metric = if name.starts_with("ww") { 600 } else { 100 };
-        let mut lines = String::new();
+        // What an address is resolved to is known at both ends: on links with a delay, asking would take a round trip
+        // that no radio network has.
+        let mut lines = neighbours(name, place.v4.map(|v4| v4.2), place.v6.map(|v6| v6.2), GATEWAY_MAC);
         if let Some((address, length, gateway)) = place.v4 {
             lines += &format!("address add {address}/{length} dev {name}\n");
             lines += &format!("route replace default via {gateway} dev {name} metric {metric}\n");
@@ -118,4 +124,10 @@ impl Host {
     pub(crate) fn forget_addresses(&self, device: &Device) -> io::Result<()> {
         self.namespace.ips(&format!("address flush dev {} scope global\n", device.name))
     }
+}
+
+/// Commands that tell a device whose these addresses are.
+fn neighbours(device: &str, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, mac: &str) -> String {
+    let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
+    addresses.map(|address| format!("neighbour replace {address} lladdr {mac} dev {device} nud permanent\n")).collect()
 }

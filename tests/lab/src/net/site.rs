@@ -58,6 +58,8 @@ impl Drop for Place {
 /// Hosts that fit the smallest network. DHCP gives away addresses of the upper half, where nobody else needs them.
 const FIRST_HOST: u8 = 2;
 const LAST_HOST: u8 = 14;
+/// Every gateway's, so that hosts need not ask for it.
+pub(super) const GATEWAY_MAC: &str = "02:00:00:00:00:01";
 /// Networks of that size in 203.0.113.0/24.
 const MOST_GLOBAL: u8 = 16;
 /// Transfer networks in 198.51.100.0/24.
@@ -95,13 +97,13 @@ impl Internet {
         if number >= if network.is_global4() { MOST_GLOBAL } else { MOST_SITES } {
             return Err(io::Error::other("more sites than there are addresses for; global ones come first"));
         }
-        let router = Namespace::new(&format!("r{number}"))?;
+        let router = Namespace::new(&format!("site{number}"))?;
         router.routes()?;
-        router.ips("link add lan type bridge forward_delay 0\nlink set lan up\n")?;
+        router.ips(&format!("link add lan address {GATEWAY_MAC} type bridge forward_delay 0\nlink set lan up\n"))?;
         let uplink = format!("w{number}");
         let mut site = Site { router, _carrier: None, network, number, taken: Taken::default() };
         if let Network::BehindCarrier { home, carrier } = network {
-            let outer = Namespace::new(&format!("c{number}"))?;
+            let outer = Namespace::new(&format!("isp{number}"))?;
             outer.routes()?;
             join(&self.core, &uplink, &outer, "wan")?;
             join(&outer, "lan", &site.router, "wan")?;

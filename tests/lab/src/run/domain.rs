@@ -157,6 +157,9 @@ impl Domain {
         init.arg("--data").arg(directory.join("as"));
         init.arg("--admin-password-file").arg(directory.join("admin.password"));
         run(&mut init)?;
+        // All nodes log in at once, many of them from behind one NAT.
+        let mut config = OpenOptions::new().append(true).open(self.account.config(&self.files))?;
+        writeln!(config, "\n[limits]\nlogins_burst = 1000\nlogins_per_minute = 6000")?;
         for (server, port) in self.relays.iter().map(|relay| (relay, RS_PORT)).chain([(&self.direction, DC_PORT)]) {
             self.certify(server, port)?;
         }
