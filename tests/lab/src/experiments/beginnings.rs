@@ -49,11 +49,15 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
     let asked = bench.node("cn", &home, wire)?;
     // Each begins once: the second time there is a tunnel already.
     let begin = |prefix: &str, site: &_| -> io::Result<Vec<Node>> {
-        (0..repeats * round_trips.len()).map(|at| bench.node(&format!("{prefix}{at}"), site, wire)).collect()
+        // One after the other: the account server checks few passwords at once for one address.
+        let begin_one = |at| {
+            let node = bench.node(&format!("{prefix}{at}"), site, wire)?;
+            node.ready().map(|()| node)
+        };
+        (0..repeats * round_trips.len()).map(begin_one).collect()
     };
     let (mut direct, mut relayed) = (begin("d", &nat)?, begin("r", &six)?);
     asked.ready()?;
-    direct.iter().chain(&relayed).try_for_each(Node::ready)?;
 
     report.line("from asking for the name, in ms and in round trips to every other host (a relayed one is two of these)");
     let heads = ["name known", "connected", "first byte", "answer"];
