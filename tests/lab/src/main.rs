@@ -6,6 +6,7 @@ mod forward;
 mod frame;
 mod kernel;
 mod net;
+mod plot;
 mod report;
 mod run;
 mod sandbox;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::experiments::{beginnings, connectivity, faults, handover, optimisation, second_interface, soak};
-use self::report::Report;
+use self::report::{Claims, Report};
 use self::run::domain::Files;
 
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ enum Command {
     Faults(Places),
     /// From the relay to a direct path
     Optimisation(Places),
+    /// What holds on any machine, however busy: table 1, a move into each network, beginnings
+    Quick(Places),
 }
 
 /// Where things are.
@@ -66,11 +69,14 @@ struct Places {
     /// Where logs and states go
     #[arg(long)]
     directory: PathBuf,
+    /// Where the plot goes
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 impl Places {
     fn files(&self) -> io::Result<Files> {
-        let Self { programs, agent, directory } = self;
+        let Self { programs, agent, directory, .. } = self;
         std::fs::create_dir_all(directory)?;
         Ok(Files {
             programs: programs.canonicalize()?,
@@ -88,14 +94,20 @@ fn main() -> ExitCode {
         Command::Finish { devices } => {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
-        Command::Table1(places) => experiment("table1", &places, connectivity::table1),
-        Command::Nats(places) => experiment("nats", &places, connectivity::nats),
-        Command::Handover(places) => experiment("handover", &places, handover::full),
-        Command::SecondInterface(places) => experiment("second-interface", &places, second_interface::full),
-        Command::Setup(places) => experiment("setup", &places, beginnings::full),
-        Command::Soak(places) => experiment("soak", &places, soak::full),
-        Command::Faults(places) => experiment("faults", &places, faults::full),
-        Command::Optimisation(places) => experiment("optimisation", &places, optimisation::full),
+        Command::Table1(places) => judged("table1", &places, connectivity::table1),
+        Command::Nats(places) => judged("nats", &places, connectivity::nats),
+        Command::Handover(places) => judged("handover", &places, handover::full),
+        Command::SecondInterface(places) => judged("second-interface", &places, second_interface::full),
+        Command::Setup(places) => judged("setup", &places, beginnings::full),
+        Command::Soak(places) => judged("soak", &places, soak::full),
+        Command::Faults(places) => judged("faults", &places, faults::full),
+        Command::Optimisation(places) => judged("optimisation", &places, optimisation::full),
+        Command::Quick(places) => run(
+            "quick",
+            &places,
+            Claims::Timeless,
+            &[("table1", connectivity::table1), ("handover", handover::quick), ("setup", beginnings::quick)],
+        ),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -107,10 +119,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs an experiment in the sandbox; whether it showed what was claimed.
-fn experiment(name: &str, places: &Places, experiment: Experiment) -> io::Result<bool> {
+/// An experiment with everything it claims.
+fn judged(name: &str, places: &Places, experiment: Experiment) -> io::Result<bool> {
+    run(name, places, Claims::All, &[(name, experiment)])
+}
+
+/// Runs experiments in the sandbox, one after the other; whether they showed what was claimed.
+fn run(name: &str, places: &Places, claims: Claims, experiments: &[(&str, Experiment)]) -> io::Result<bool> {
     sandbox::enter()?;
-    let mut report = Report::default();
-    experiment(&places.files()?, &mut report)?;
-    Ok(report.end(name))
+    let files = places.files()?;
+    let mut report = Report::new(claims);
+    for (part, experiment) in experiments {
+        experiment(&files.below(part)?, &mut report)?;
+    }
+    report.end(name, places.plot.as_deref())
 }

@@ -15,7 +15,8 @@ use crate::forward::impairment::Impairment;
 use crate::forward::model::Nanos;
 use crate::net::nat::Nat;
 use crate::net::site::Network;
-use crate::report::{Report, milliseconds};
+use crate::plot::Bars;
+use crate::report::{Report, median, milliseconds};
 use crate::run::domain::{Files, Shape};
 
 const ROUND_TRIPS: [u64; 3] = [1, 20, 100];
@@ -62,7 +63,9 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
     report.line("from asking for the name, in ms and in round trips to every other host (a relayed one is two of these)");
     let heads = ["name known", "connected", "first byte", "answer"];
     report.line(&format!("{:22}{}", "", heads.map(|head| format!("{head:>18}")).concat()));
+    let mut bars = Vec::new();
     for &round_trip in round_trips {
+        let mut answers = Vec::new();
         let links = [Impairment::delayed(Duration::from_micros(round_trip * 250)); 2];
         for server in bench.domain.servers() {
             server.attachment.link.set(links);
@@ -76,13 +79,19 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
                 .map(|mut node| measure(&mut node, &asked))
                 .collect::<io::Result<Vec<_>>>()?;
             show(report, &format!("{kind}, {round_trip} ms"), &times, round_trip);
+            answers.push(Some(median(times.iter().map(|one| one.answered)) as f64 / 1e6));
             let unit = if kind == "direct" { 1 } else { 2 } * round_trip * 1_000_000;
             let best = times.iter().map(|one| one.answered).min().unwrap_or(Nanos::MAX);
-            report.check(best <= 5 * unit + 20_000_000, &format!("{kind} at {round_trip} ms: an answer within five round trips"));
+            report.check_time(best <= 5 * unit + 20_000_000, &format!("{kind} at {round_trip} ms: an answer within five round trips"));
         }
         let curl = tls(&bench, &asked)?;
+        answers.push(Some(curl[2] as f64 / 1e6));
+        bars.push((format!("round trip {round_trip} ms"), answers));
         report.line(&format!("{:22}{:>18}{}", format!("TCP, TLS 1.3, {round_trip} ms"), "", curl.map(|time| cell(time, round_trip)).concat()));
     }
+    let title = "from the name to the first answer, nothing known before".to_owned();
+    let series = ["NTMfw, direct", "NTMfw, relayed", "TCP with TLS 1.3"].map(str::to_owned).into();
+    report.plot(Bars { title, unit: "ms", series, rows: bars }.svg());
     Ok(())
 }
 
@@ -119,11 +128,7 @@ fn tls(bench: &Bench, from: &Node) -> io::Result<[Nanos; 3]> {
 }
 
 fn show(report: &mut Report, name: &str, times: &[Times], round_trip: u64) {
-    let median = |of: fn(&Times) -> Nanos| {
-        let mut values: Vec<Nanos> = times.iter().map(of).collect();
-        values.sort_unstable();
-        values.get(values.len() / 2).copied().unwrap_or(0)
-    };
+    let median = |of: fn(&Times) -> Nanos| median(times.iter().map(of));
     let cells = [median(|t| t.known), median(|t| t.connected), median(|t| t.heard), median(|t| t.answered)];
     report.line(&format!("{name:22}{}", cells.map(|time| cell(time, round_trip)).concat()));
 }

@@ -136,9 +136,7 @@ fn grid(
             let expected = expected(row, column);
             let (found, answer) = probe(&mut node, other, expected)?;
             line += &format!("{:>14}", format!("{} {}", expected.text(), found.text()));
-            if !expected.allows(found) {
-                report.fail(&format!("{} to {}: {answer}", row_names[row], column_names[column]));
-            }
+            report.check(expected.allows(found), &format!("{} to {}: {answer}", row_names[row], column_names[column]));
         }
         report.line(&line);
     }
@@ -152,9 +150,7 @@ fn single(report: &mut Report, name: &str, node: &mut Node, other: &Node, expect
 
 fn verdict(report: &mut Report, name: &str, expected: Mark, found: Mark, told: &str) -> io::Result<()> {
     report.line(&format!("{name:30}{:>6} {}", expected.text(), found.text()));
-    if !expected.allows(found) {
-        report.fail(&format!("{name}: {told}"));
-    }
+    report.check(expected.allows(found), &format!("{name}: {told}"));
     Ok(())
 }
 

@@ -6,6 +6,8 @@ pub(crate) mod call;
 pub(crate) mod connectivity;
 pub(crate) mod faults;
 pub(crate) mod handover;
+pub(crate) mod moves;
 pub(crate) mod optimisation;
+pub(crate) mod peers;
 pub(crate) mod second_interface;
 pub(crate) mod soak;

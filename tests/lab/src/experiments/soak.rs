@@ -9,11 +9,12 @@ use crate::forward::impairment::Impairment;
 use crate::forward::model::Chance;
 use crate::net::nat::Nat;
 use crate::net::site::{Network, Site};
+use crate::plot::Curve;
 use crate::report::Report;
 use crate::run::domain::{Files, Shape};
 
-/// Bytes a second of each transfer, each way.
-const RATE: u32 = 400;
+/// Bytes a second of each transfer, each way: enough to touch all of its buffers within a third of the time.
+const RATE: u32 = 2_000;
 /// Somebody moves so often.
 const MOVE_EVERY: Duration = Duration::from_secs(2);
 /// After the last move.
@@ -66,7 +67,7 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
     report.line(&format!("{count} nodes in {} networks, {pairs} transfers each way, {} s", sites.len(), time.as_secs()));
 
     let (begun, mut looked) = (Instant::now(), Instant::now());
-    let (mut chance, mut moves, mut memory) = (Chance::new(1), 0_u32, Vec::new());
+    let (mut chance, mut moves, mut memory, mut points) = (Chance::new(1), 0_u32, Vec::new(), Vec::new());
     while begun.elapsed() < time {
         std::thread::sleep(MOVE_EVERY);
         if begun.elapsed() + REST < time {
@@ -82,7 +83,7 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
         if looked.elapsed() > LOOK_EVERY {
             looked = Instant::now();
             let now = nodes.iter().map(|node| resident(node.agent.id())).collect::<io::Result<Vec<u64>>>()?;
-            report.point(begun.elapsed().as_secs_f64(), now.iter().sum::<u64>() as f64 / count as f64 / 1e6);
+            points.push((begun.elapsed().as_secs_f64(), now.iter().sum::<u64>() as f64 / count as f64 / 1e6));
             memory.push(now);
         }
     }
@@ -92,6 +93,8 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
     let (sent, received) = totals(&nodes, pairs)?;
     report.line(&format!("{moves} moves; {sent} bytes sent, {received} received, each transfer whole"));
     report.check(sent == received, "every byte arrives");
+    let title = format!("resident memory of a node, mean of {count}, {moves} moves");
+    report.plot(Curve { title, x: "seconds", y: "MB", points }.svg());
     let third = memory.len() / 3;
     let mean = |looks: &[Vec<u64>]| looks.iter().flatten().sum::<u64>() / (looks.len().max(1) * count) as u64;
     let (early, late) = (mean(&memory[..third]), mean(&memory[memory.len() - third..]));

@@ -65,6 +65,13 @@ impl Namespace {
     }
 }
 
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // What holds it open besides ends with the lab.
+        let _ = run(Command::new("ip").args(["netns", "delete", &self.name]));
+    }
+}
+
 /// Joins two namespaces by a veth pair whose ends have these names, and brings both up.
 pub(crate) fn join(one: &Namespace, device: &str, other: &Namespace, far_device: &str) -> io::Result<()> {
     one.ip(&format!("link add {device} type veth peer name {far_device} netns {}", other.name))?;

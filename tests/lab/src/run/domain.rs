@@ -30,6 +30,15 @@ pub(crate) struct Files {
     pub(crate) directory: PathBuf,
 }
 
+impl Files {
+    /// The same programs with a directory of their own.
+    pub(crate) fn below(&self, name: &str) -> io::Result<Self> {
+        let directory = self.directory.join(name);
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory, ..self.clone() })
+    }
+}
+
 /// A server on its host.
 #[derive(Debug)]
 pub(crate) struct Server {

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::net::namespace::Namespace;
@@ -16,7 +16,6 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Started {
     child: Child,
-    pub(crate) log: PathBuf,
 }
 
 impl Started {
@@ -27,16 +26,11 @@ impl Started {
         let child = namespace
             .within(|| command.spawn())
             .map_err(|why| io::Error::other(format!("{}: {why}", command.get_program().display())))?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self { child })
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// Waits until it ends by itself.
-    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
     }
 
     /// Kills it as a power cut would.
