@@ -11,6 +11,7 @@ use ntm_proto::time::Instant;
 
 use crate::negotiation::interfaces::{Devices, Known};
 use crate::negotiation::names::Names;
+use crate::negotiation::netlink::News;
 use crate::negotiation::start::Registration;
 use crate::negotiation::state::State;
 use crate::negotiation::tidings::Tidings;
@@ -142,6 +143,15 @@ impl Core {
     /// The host's interfaces may have changed.
     pub(crate) fn refresh_interfaces(&self) {
         self.interfaces.refresh(self);
+    }
+
+    pub(crate) fn handle_host_news(&self, news: News) {
+        if news.interfaces {
+            self.refresh_interfaces();
+        }
+        if news.routes {
+            self.interfaces.retry_unrouted(self);
+        }
     }
 
     /// The process is about to do without the library.

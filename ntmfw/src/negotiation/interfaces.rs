@@ -76,6 +76,21 @@ impl Known {
         told.retain(|known| !known.addresses.is_empty() || present.iter().any(|new| new.index == known.index));
     }
 
+    /// There is a new route. An address is often there a moment before its route: what was sent from it meanwhile went
+    /// nowhere, and is begun anew.
+    pub(crate) fn retry_unrouted(&self, core: &Core) {
+        let ports = core.ports.all();
+        for known in self.told.lock().iter_mut() {
+            let mut own = ports.iter().filter(|port| port.interface == known.id);
+            if own.clone().any(|port| port.is_routed()) || !own.any(|port| port.is_unrouted()) {
+                continue;
+            }
+            ports.iter().filter(|port| port.interface == known.id).for_each(|port| port.try_again());
+            known.network = known.network.wrapping_add(1);
+            self.tell_engine(core, known);
+        }
+    }
+
     /// What the host calls the interfaces that the engine knows by numbers. Not to be asked from within the engine,
     /// which is told of changes while the list is held.
     pub(crate) fn devices(&self) -> Devices {
@@ -103,10 +118,14 @@ impl Known {
                 core.ports.add(Arc::new(port));
             }
         }
-        let Ok(device) = DeviceName::parse(if name.is_empty() { "gone" } else { name }) else { return };
+        self.tell_engine(core, known);
+    }
+
+    fn tell_engine(&self, core: &Core, known: &Told) {
+        let Ok(device) = DeviceName::parse(&known.name) else { return };
         let told = LocalInterface {
             id: known.id,
-            cost: self.choice.cost(name),
+            cost: self.choice.cost(&known.name),
             name: device,
             addresses: known.addresses.clone(),
             network: known.network,

@@ -12,10 +12,12 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// Groups of `<linux/rtnetlink.h>`: links, IPv4 addresses, IPv6 addresses.
-const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// Groups of `<linux/rtnetlink.h>`: links, IPv4 addresses and routes, IPv6 addresses and routes.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Room for one read; the kernel fills at most 32 KiB of a dump at a time.
 const BUFFER: usize = 32_768;
+/// A message's header: its length, its kind, and what is of no use here.
+const NLMSG_HEADER: usize = 16;
 
 /// An interface of the host that can carry datagrams now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,20 +41,45 @@ impl Netlink {
         Ok(Self(socket))
     }
 
-    /// Takes what was said since the last time; whether anything was. What it was does not matter: the whole
-    /// list is read again.
-    pub(crate) fn take_changes(&self) -> bool {
-        let mut any = false;
+    /// Takes what was said since the last time. What it was does not matter: the whole list is read again.
+    pub(crate) fn take_changes(&self) -> News {
+        let mut news = News::default();
         let mut room = Vec::with_capacity(BUFFER);
-        // Too much news for the socket's buffer is news as well.
-        while match self.0.recv(&mut room, 0) {
-            Ok(_) => true,
-            Err(error) => error.raw_os_error() == Some(libc::ENOBUFS),
-        } {
-            any = true;
+        loop {
+            match self.0.recv(&mut room, 0) {
+                Ok(_) => news.add(&room),
+                // Too much news for the socket's buffer is news as well.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    news = News { interfaces: true, routes: true };
+                }
+                Err(_) => return news,
+            }
             room.clear();
         }
-        any
+    }
+}
+
+/// What changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// Interfaces or their addresses.
+    pub(crate) interfaces: bool,
+    /// There is a new route.
+    pub(crate) routes: bool,
+}
+
+impl News {
+    /// Looks at the kinds of messages: a busy router's routes shall cost nothing.
+    fn add(&mut self, mut messages: &[u8]) {
+        while let Some(header) = messages.get(..NLMSG_HEADER) {
+            let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+            match u16::from_ne_bytes([header[4], header[5]]) {
+                libc::RTM_NEWROUTE => self.routes = true,
+                libc::RTM_DELROUTE => {}
+                _ => self.interfaces = true,
+            }
+            messages = messages.get(length.next_multiple_of(4).max(NLMSG_HEADER)..).unwrap_or_default();
+        }
     }
 }
 
@@ -202,5 +229,32 @@ fn dump(request: Request, mut take: impl FnMut(Answer)) -> io::Result<()> {
             let length = (message.header.length as usize).next_multiple_of(4).max(4);
             rest = rest.get(length..).unwrap_or_default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, length: usize) -> Vec<u8> {
+        let mut message = vec![0; length.next_multiple_of(4)];
+        message[..4].copy_from_slice(&(length as u32).to_ne_bytes());
+        message[4..6].copy_from_slice(&kind.to_ne_bytes());
+        message
+    }
+
+    #[test]
+    fn addresses_and_routes_are_told_apart() {
+        let news = |messages: &[Vec<u8>]| {
+            let mut news = News::default();
+            news.add(&messages.concat());
+            news
+        };
+        let (address, route) = (message(libc::RTM_NEWADDR, 30), message(libc::RTM_NEWROUTE, 44));
+        assert_eq!(news(&[address.clone()]), News { interfaces: true, routes: false });
+        assert_eq!(news(&[route.clone()]), News { interfaces: false, routes: true });
+        assert_eq!(news(&[address, route]), News { interfaces: true, routes: true });
+        assert_eq!(news(&[message(libc::RTM_DELROUTE, 44)]), News::default());
+        assert_eq!(news(&[vec![1; 15], vec![0; 16]]), News { interfaces: true, routes: false });
     }
 }

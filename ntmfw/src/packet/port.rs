@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use ntm_proto::id::InterfaceId;
@@ -23,6 +24,15 @@ pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     socket: std::net::UdpSocket,
     state: UdpSocketState,
+    way: AtomicU8,
+}
+
+/// What sending by a port has shown so far.
+mod way {
+    pub(super) const UNTRIED: u8 = 0;
+    /// The kernel knew no route from this address yet.
+    pub(super) const NONE: u8 = 1;
+    pub(super) const FOUND: u8 = 2;
 }
 
 impl Port {
@@ -41,7 +51,7 @@ impl Port {
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let address = socket.local_addr()?;
-        Ok(Self { interface, address, socket, state })
+        Ok(Self { interface, address, socket, state, way: AtomicU8::new(way::UNTRIED) })
     }
 
     /// Datagrams that one call may send.
@@ -57,9 +67,34 @@ impl Port {
         for _ in 0..2 {
             match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_writable(),
-                _ => return,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+                    let _ = self.way.compare_exchange(way::UNTRIED, way::NONE, Ordering::Relaxed, Ordering::Relaxed);
+                    return;
+                }
+                Err(_) => return,
+                Ok(()) => {
+                    if self.way.load(Ordering::Relaxed) != way::FOUND {
+                        self.way.store(way::FOUND, Ordering::Relaxed);
+                    }
+                    return;
+                }
             }
         }
+    }
+
+    /// Whether something was sent by it, and nothing could leave.
+    pub(crate) fn is_unrouted(&self) -> bool {
+        self.way.load(Ordering::Relaxed) == way::NONE
+    }
+
+    /// Whether anything has left by it.
+    pub(crate) fn is_routed(&self) -> bool {
+        self.way.load(Ordering::Relaxed) == way::FOUND
+    }
+
+    /// There is a new route: what was tried in vain may work now.
+    pub(crate) fn try_again(&self) {
+        self.way.store(way::UNTRIED, Ordering::Relaxed);
     }
 
     /// Reads what is there, at most one batch; `WouldBlock` where there is nothing.

@@ -218,8 +218,8 @@ impl Reader {
         if kick {
             drain(&self.kick);
         }
-        if netlink && self.netlink.take_changes() {
-            core.refresh_interfaces();
+        if netlink {
+            core.handle_host_news(self.netlink.take_changes());
             // Who leads now waits for the ports that there were.
             self.kick();
         }
