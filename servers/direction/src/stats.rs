@@ -93,7 +93,8 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    pub fn total(&self) -> u64 {
+    /// Each reason by its name, and how often it was one.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let Self {
             malformed,
             unexpected,
@@ -116,28 +117,35 @@ impl Dropped {
             unknown_domain,
             too_long_to_answer,
             awaiting_store,
-        } = self;
-        malformed
-            + unexpected
-            + bad_mac
-            + bad_handshake
-            + bad_payload
-            + stale_sequence
-            + too_many_handshakes
-            + unknown_session
-            + replayed
-            + unauthentic
-            + bad_message
-            + unexpected_message
-            + stale_generation
-            + overtaken
-            + unexpected_answer
-            + rate_limited
-            + bad_fragment
-            + bad_certificate
-            + unknown_domain
-            + too_long_to_answer
-            + awaiting_store
+        } = *self;
+        [
+            ("malformed", malformed),
+            ("unexpected", unexpected),
+            ("bad_mac", bad_mac),
+            ("bad_handshake", bad_handshake),
+            ("bad_payload", bad_payload),
+            ("stale_sequence", stale_sequence),
+            ("too_many_handshakes", too_many_handshakes),
+            ("unknown_session", unknown_session),
+            ("replayed", replayed),
+            ("unauthentic", unauthentic),
+            ("bad_message", bad_message),
+            ("unexpected_message", unexpected_message),
+            ("stale_generation", stale_generation),
+            ("overtaken", overtaken),
+            ("unexpected_answer", unexpected_answer),
+            ("rate_limited", rate_limited),
+            ("bad_fragment", bad_fragment),
+            ("bad_certificate", bad_certificate),
+            ("unknown_domain", unknown_domain),
+            ("too_long_to_answer", too_long_to_answer),
+            ("awaiting_store", awaiting_store),
+        ]
+        .into_iter()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.by_reason().map(|(_, count)| count).sum()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ntm_direction::{Dropped, Gauges, Stats};
+use ntm_direction::{Gauges, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -40,7 +40,7 @@ impl Collector for Counted {
             "dropped",
             "Datagrams and messages that changed nothing",
             "reason",
-            &dropped(&figures.stats.dropped),
+            &figures.stats.dropped.by_reason().collect::<Vec<_>>(),
         )?;
         for (name, help, value) in gauges(&figures.gauges) {
             gauge(&mut encoder, name, help, value)?;
@@ -158,55 +158,6 @@ fn counters(stats: &Stats) -> Vec<Named> {
         ("withheld", "Messages held back from unproven addresses", withheld),
         ("evicted", "Rows given up for newer ones", evicted),
         ("overflowed", "Things left undone because a queue was full", overflowed),
-    ]
-}
-
-fn dropped(dropped: &Dropped) -> Vec<(&'static str, u64)> {
-    let Dropped {
-        malformed,
-        unexpected,
-        bad_mac,
-        bad_handshake,
-        bad_payload,
-        stale_sequence,
-        too_many_handshakes,
-        unknown_session,
-        replayed,
-        unauthentic,
-        bad_message,
-        unexpected_message,
-        stale_generation,
-        overtaken,
-        unexpected_answer,
-        rate_limited,
-        bad_fragment,
-        bad_certificate,
-        unknown_domain,
-        too_long_to_answer,
-        awaiting_store,
-    } = *dropped;
-    vec![
-        ("malformed", malformed),
-        ("unexpected", unexpected),
-        ("bad_mac", bad_mac),
-        ("bad_handshake", bad_handshake),
-        ("bad_payload", bad_payload),
-        ("stale_sequence", stale_sequence),
-        ("too_many_handshakes", too_many_handshakes),
-        ("unknown_session", unknown_session),
-        ("replayed", replayed),
-        ("unauthentic", unauthentic),
-        ("bad_message", bad_message),
-        ("unexpected_message", unexpected_message),
-        ("stale_generation", stale_generation),
-        ("overtaken", overtaken),
-        ("unexpected_answer", unexpected_answer),
-        ("rate_limited", rate_limited),
-        ("bad_fragment", bad_fragment),
-        ("bad_certificate", bad_certificate),
-        ("unknown_domain", unknown_domain),
-        ("too_long_to_answer", too_long_to_answer),
-        ("awaiting_store", awaiting_store),
     ]
 }
 
