@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod capi;
+mod descriptors;
 mod errno;
 mod negotiation;
 mod packet;

@@ -48,7 +48,8 @@ pub(crate) struct Socket {
     pub(crate) kind: Kind,
     pub(crate) options: Lock<Options>,
     state: Lock<State>,
-    mirror: Arc<Lock<Mirror>>,
+    /// Shows what the socket is ready for, until its descriptor carries data.
+    mirror: Arc<Lock<Option<Mirror>>>,
     /// What a stream is ready for before it is anything: nothing worth waiting for.
     idle: Readiness,
 }
@@ -98,11 +99,11 @@ impl Socket {
             kind,
             options: Lock::new(options),
             state: Lock::new(state),
-            mirror: Arc::new(Lock::new(mirror)),
+            mirror: Arc::new(Lock::new(Some(mirror))),
             idle: Readiness::default(),
         };
         socket.idle.set(OUT);
-        socket.with_readiness(|readiness| readiness.show_on(&socket.mirror));
+        socket.with_readiness(|readiness| readiness.show_on(socket.mirror.clone()));
         table::insert(fd, Arc::new(socket));
         Ok(fd)
     }
@@ -430,7 +431,7 @@ impl Socket {
 
     /// Whether calls shall not block.
     pub(crate) fn is_nonblocking(&self) -> bool {
-        self.mirror.lock().is_nonblocking()
+        self.mirror.lock().as_ref().is_some_and(Mirror::is_nonblocking)
     }
 
     /// Repeats `attempt` until it gives something else than `EAGAIN`, waiting in between for one of the bits of
@@ -506,10 +507,10 @@ impl Socket {
             State::Datagram { endpoint, .. } => endpoint.readiness.hide(),
         }
         match &next {
-            State::Fresh { .. } => self.idle.show_on(&self.mirror),
-            State::Listening { listener, .. } => listener.readiness.show_on(&self.mirror),
-            State::Connected { connection, .. } => connection.readiness.show_on(&self.mirror),
-            State::Datagram { endpoint, .. } => endpoint.readiness.show_on(&self.mirror),
+            State::Fresh { .. } => self.idle.show_on(self.mirror.clone()),
+            State::Listening { listener, .. } => listener.readiness.show_on(self.mirror.clone()),
+            State::Connected { connection, .. } => connection.readiness.show_on(self.mirror.clone()),
+            State::Datagram { endpoint, .. } => endpoint.readiness.show_on(self.mirror.clone()),
         }
         *state = next;
     }

@@ -3,19 +3,23 @@
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
 //! it unwritable, and its other end, shut down or closed, makes the end and the hang-up visible.
 
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
-use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP};
+use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Show};
+use crate::sync::Lock;
+
+/// Bytes on their way through a descriptor that carries data, each way; the kernel gives what its limits allow.
+const CARRIED: libc::c_int = 256 << 10;
 
 /// The library's side of a pair.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     /// Another descriptor of the application's end: what lies there is taken back through it, even where the
     /// application's own number means something else by now.
-    front: OwnedFd,
-    back: OwnedFd,
+    front: Own,
+    back: Own,
     readable: bool,
     blocked: bool,
     ended: bool,
@@ -23,21 +27,37 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// A new descriptor for the application, and what steers it. `kind` is `SOCK_STREAM` or `SOCK_DGRAM`, with
+    /// A new descriptor for the application, and what steers it. `kind` is `SOCK_STREAM` or `SOCK_SEQPACKET`, with
     /// `SOCK_CLOEXEC` and `SOCK_NONBLOCK` as the application asked.
     pub(crate) fn open(kind: libc::c_int) -> Result<(RawFd, Self)> {
-        let mut ends = [-1; 2];
-        // SAFETY: room for two descriptors is given.
-        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
-            return Err(Errno::last());
-        }
-        // SAFETY: the system just made both, and nobody else has them.
-        let (front, back) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
-        let back = lift(back)?;
-        let ours = lift(front.try_clone()?)?;
-        set_small(&ours);
-        let fd = std::os::fd::IntoRawFd::into_raw_fd(front);
-        Ok((fd, Self { front: ours, back, readable: false, blocked: false, ended: false, hung_up: false }))
+        let (front, back) = pair(kind)?;
+        let ours = Own::new(front.try_clone()?);
+        set_buffer(&ours, SMALLEST);
+        let mirror =
+            Self { front: ours, back: Own::new(back), readable: false, blocked: false, ended: false, hung_up: false };
+        Ok((front.into_raw_fd(), mirror))
+    }
+
+    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. Gives the end that
+    /// the library moves bytes through, and the application's new descriptor where the old one can carry nothing any
+    /// more because it has shown the end of the stream.
+    pub(crate) fn into_carrier(self, kind: libc::c_int) -> Result<(Own, Option<OwnedFd>)> {
+        let (front, back, replaced) = if self.ended || self.hung_up {
+            let (front, back) = pair(kind | libc::SOCK_CLOEXEC)?;
+            let ours = Own::new(front.try_clone()?);
+            (ours, Own::new(back), Some(front))
+        } else {
+            if self.readable {
+                take(&self.front);
+            }
+            if self.blocked {
+                while take(&self.back) {}
+            }
+            (self.front, self.back, None)
+        };
+        set_buffer(&front, CARRIED);
+        set_buffer(&back, CARRIED);
+        Ok((back, replaced))
     }
 
     /// Whether blocking calls shall not block: the application may change that with `fcntl` at any time.
@@ -82,41 +102,47 @@ impl Mirror {
     }
 }
 
+impl Show for Lock<Option<Mirror>> {
+    fn show(&self, bits: u32) {
+        if let Some(mirror) = &mut *self.lock() {
+            mirror.show(bits);
+        }
+    }
+}
+
 /// Puts one byte in; whether there was room.
-fn put(into: &OwnedFd) -> bool {
+fn put(into: &Own) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte is read from a valid place.
     unsafe { libc::send(into.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) == 1 }
 }
 
 /// Takes what lies there, up to a page; whether there was anything.
-fn take(from: &OwnedFd) -> bool {
+fn take(from: &Own) -> bool {
     let mut room = [0_u8; 4_096];
     // SAFETY: the room is as large as said.
     unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) > 0 }
 }
 
-fn set_small(fd: &OwnedFd) {
-    // The smallest there is: few bytes fill it.
-    let bytes: libc::c_int = 1;
+fn pair(kind: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: room for two descriptors is given.
+    if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: the system just made both, and nobody else has them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Few bytes fill it: the kernel makes the least of it that it can.
+const SMALLEST: libc::c_int = 1;
+
+fn set_buffer(fd: &Own, bytes: libc::c_int) {
     // SAFETY: the value has the size said.
     unsafe {
         let size = size_of::<libc::c_int>() as libc::socklen_t;
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const bytes).cast(), size);
     }
-}
-
-/// Moves a descriptor of the library out of the low numbers, which are the application's: `select` can use
-/// nothing above 1,023. Where the limit leaves no higher number, it stays.
-fn lift(fd: OwnedFd) -> io::Result<OwnedFd> {
-    const ABOVE: libc::c_int = 1_024;
-    // SAFETY: makes another descriptor of one that is owned.
-    let lifted = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE) };
-    if lifted < 0 {
-        return Ok(fd);
-    }
-    // SAFETY: the system just made it, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(lifted) })
 }
 
 #[cfg(test)]
@@ -170,8 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn the_librarys_own_descriptors_leave_the_low_numbers_to_the_application() {
-        let (_application, mirror) = Application::open();
-        assert!(mirror.front.as_raw_fd() >= 1_024 && mirror.back.as_raw_fd() >= 1_024);
+    fn a_pair_that_carries_holds_nothing_that_was_for_show_and_has_room() {
+        for bits in [IN, OUT, OUT | IN, OUT | IN | RDHUP, IN | HUP] {
+            let (application, mut mirror) = Application::open();
+            mirror.show(0);
+            mirror.show(bits);
+            let (back, replaced) = mirror.into_carrier(libc::SOCK_STREAM).expect("a pair");
+            let application = replaced.map_or(application, Application);
+            assert_eq!(application.polled(), OUT, "{bits:x}");
+            let text = [7_u8; 60_000];
+            // SAFETY: so many bytes are there, and there is so much room.
+            unsafe {
+                let (fd, flags) = (application.0.as_raw_fd(), libc::MSG_DONTWAIT);
+                assert_eq!(libc::send(fd, text.as_ptr().cast(), text.len(), flags), 60_000);
+                let mut room = [0_u8; 60_001];
+                let got = libc::recv(back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_WAITALL | flags);
+                assert_eq!((got, &room[..60_000]), (60_000, &text[..]), "{bits:x}");
+            }
+        }
     }
 }

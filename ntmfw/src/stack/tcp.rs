@@ -51,6 +51,8 @@ impl Default for TcpOptions {
     }
 }
 
+type TcpSocket = Socket<'static>;
+
 pub(crate) struct Connection {
     pub(crate) flow: FlowId,
     pub(crate) readiness: Readiness,
@@ -167,6 +169,30 @@ impl Connection {
 
     /// Queues what fits and sends what may go. `EAGAIN` where nothing fits.
     pub(crate) fn send(self: &Arc<Self>, core: &Core, data: &[u8]) -> Result<usize> {
+        self.send_by(core, |socket| match socket.send_slice(data) {
+            Ok(0) if !data.is_empty() => Err(Errno(libc::EAGAIN)),
+            Ok(taken) => Ok(taken),
+            Err(_) => Err(Errno(libc::EPIPE)),
+        })
+    }
+
+    /// Queues what `fill` writes into the room that there is, and gives what `fill` gives. `EAGAIN` where there is no
+    /// room; `fill` was not called then.
+    pub(crate) fn send_from(
+        self: &Arc<Self>,
+        core: &Core,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        self.send_by(core, |socket| {
+            let filled = socket.send(|room| {
+                let filled = if room.is_empty() { Err(Errno(libc::EAGAIN)) } else { fill(room) };
+                (filled.unwrap_or(0), filled)
+            });
+            filled.unwrap_or(Err(Errno(libc::EPIPE)))
+        })
+    }
+
+    fn send_by(self: &Arc<Self>, core: &Core, queue: impl FnOnce(&mut TcpSocket) -> Result<usize>) -> Result<usize> {
         self.with(core, |inner| {
             inner.check()?;
             let socket = inner.socket();
@@ -174,24 +200,42 @@ impl Connection {
                 let early = matches!(socket.state(), State::SynSent | State::SynReceived);
                 return Err(Errno(if early { libc::EAGAIN } else { libc::EPIPE }));
             }
-            match socket.send_slice(data) {
-                Ok(0) if !data.is_empty() => Err(Errno(libc::EAGAIN)),
-                Ok(taken) => Ok(taken),
-                Err(_) => Err(Errno(libc::EPIPE)),
-            }
+            queue(socket)
         })
     }
 
     /// Gives what has come; 0 at the end of the stream, `EAGAIN` where nothing has come.
     pub(crate) fn recv(self: &Arc<Self>, core: &Core, room: &mut [u8], peek: bool) -> Result<usize> {
+        self.recv_by(core, |socket| {
+            let got = if peek { socket.peek_slice(room) } else { socket.recv_slice(room) };
+            got.map_err(|_| Errno(libc::ENOTCONN))
+        })
+    }
+
+    /// Shows `take` what has come; so much as it says it took is gone, and what it gives is given.
+    pub(crate) fn recv_into(
+        self: &Arc<Self>,
+        core: &Core,
+        take: impl FnOnce(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        self.recv_by(core, |socket| {
+            let taken = socket.recv(|data| {
+                let taken = take(data);
+                (taken.unwrap_or(0), taken)
+            });
+            taken.unwrap_or(Err(Errno(libc::ENOTCONN)))
+        })
+    }
+
+    fn recv_by(self: &Arc<Self>, core: &Core, take: impl FnOnce(&mut TcpSocket) -> Result<usize>) -> Result<usize> {
         let inner = &mut *self.inner.lock();
         let deaf = inner.deaf;
         let failed = inner.error;
         let socket = inner.socket();
         if socket.can_recv() {
-            let got = if peek { socket.peek_slice(room) } else { socket.recv_slice(room) };
-            let got = got.map_err(|_| Errno(libc::ENOTCONN))?;
-            if !peek {
+            let before = socket.recv_queue();
+            let taken = take(socket);
+            if socket.recv_queue() != before {
                 // What was taken may open the window, or leave nothing to read.
                 let wants_to_send = inner.is_due(core.now());
                 if wants_to_send {
@@ -200,7 +244,7 @@ impl Connection {
                     self.show(inner);
                 }
             }
-            return Ok(got);
+            return taken;
         }
         if let Some(error) = failed {
             inner.error = None;
@@ -362,7 +406,7 @@ impl Connection {
 }
 
 impl Inner {
-    fn socket(&mut self) -> &mut Socket<'static> {
+    fn socket(&mut self) -> &mut TcpSocket {
         self.sockets.get_mut(self.handle)
     }
 
