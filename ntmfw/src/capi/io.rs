@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 use super::address::{self, Given};
+use super::carrying::carry_passed;
 use super::guard::{checked, guard};
 use crate::errno::{Errno, Result};
 use crate::socket::state::{Kind, Socket};
@@ -96,7 +97,8 @@ pub unsafe extern "C" fn ntmfw_sendto(
     })
 }
 
-/// `sendmsg(2)`. Ancillary data is not looked at.
+/// `sendmsg(2)`. Ancillary data is not looked at, but for NTM sockets that are passed to another process: they carry
+/// data from then on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     guard(|| {
@@ -112,7 +114,10 @@ pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags:
             }
         }
         // SAFETY: the caller's promise is the system call's.
-        checked(unsafe { libc::sendmsg(fd, message, flags) })
+        checked(unsafe {
+            carry_passed(message);
+            libc::sendmsg(fd, message, flags)
+        })
     })
 }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod address;
+mod carrying;
 mod files;
 mod guard;
 mod io;
@@ -19,6 +20,7 @@ mod own;
 mod polling;
 mod sockets;
 
+pub use carrying::*;
 pub use files::*;
 pub use io::*;
 pub use names::*;

@@ -26,7 +26,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +36,8 @@ use libc::pollfd;
 use ntm_proto::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 
+use crate::bell::Bell;
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::negotiation::netlink::Netlink;
 use crate::packet::port::Port;
@@ -63,8 +65,8 @@ thread_local! {
 
 pub(crate) struct Reader {
     /// The sockets, the kick and the interface monitor, for the control thread.
-    inner: OwnedFd,
-    kick: OwnedFd,
+    inner: Own,
+    kick: Bell,
     netlink: Netlink,
     buffers: Lock<Buffers>,
     followers: Lock<Vec<Arc<Parker>>>,
@@ -75,7 +77,7 @@ pub(crate) struct Reader {
     leads: AtomicU64,
     /// The control thread relies on who leads now, and must be woken when that ends.
     off_duty: AtomicBool,
-    on_duty: OwnedFd,
+    on_duty: Bell,
 }
 
 struct Buffers {
@@ -92,7 +94,7 @@ pub(crate) struct Lead<'a> {
 
 impl Reader {
     pub(crate) fn new(netlink: Netlink) -> io::Result<Self> {
-        let (kick, on_duty) = (bell()?, bell()?);
+        let (kick, on_duty) = (Bell::new()?, Bell::new()?);
         let inner = epoll()?;
         watch(&inner, kick.as_raw_fd())?;
         watch(&inner, netlink.as_raw_fd())?;
@@ -120,7 +122,7 @@ impl Reader {
     /// Wakes whoever is responsible for reading and timers.
     pub(crate) fn kick(&self) {
         if self.asleep_until.load(Ordering::SeqCst) != AWAKE && !self.kicked.swap(true, Ordering::SeqCst) {
-            ring(&self.kick);
+            self.kick.ring();
         }
     }
 
@@ -192,20 +194,20 @@ impl Reader {
         let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
         let mut set = [entry(self.on_duty.as_raw_fd()), entry(sockets)];
         if sleep(&mut set, time).is_ok() && set[0].revents != 0 {
-            drain(&self.on_duty);
+            self.on_duty.silence();
         }
     }
 
     /// Nobody leads any more, which the control thread notices by itself unless it was told to rely on somebody.
     fn leave(&self) {
         if self.off_duty.swap(false, Ordering::SeqCst) {
-            ring(&self.on_duty);
+            self.on_duty.ring();
         }
     }
 
     fn drain_kick(&self) {
         if self.kicked.swap(false, Ordering::SeqCst) {
-            drain(&self.kick);
+            self.kick.silence();
         }
     }
 }
@@ -408,38 +410,12 @@ fn sleep(set: &mut [pollfd], time: Option<Duration>) -> Result<()> {
     if ready < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
-fn descriptor(make: impl FnOnce() -> RawFd) -> io::Result<OwnedFd> {
-    let fd = make();
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the system just made the descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn epoll() -> io::Result<OwnedFd> {
+fn epoll() -> io::Result<Own> {
     // SAFETY: takes a number and gives a descriptor or an error.
-    descriptor(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+    Own::made(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
 }
 
-fn bell() -> io::Result<OwnedFd> {
-    // SAFETY: takes two numbers and gives a descriptor or an error.
-    descriptor(|| unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
-}
-
-fn ring(bell: &OwnedFd) {
-    let one = 1_u64;
-    // SAFETY: the eight bytes of `one` are read.
-    unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), 8) };
-}
-
-fn drain(bell: &OwnedFd) {
-    let mut count = 0_u64;
-    // SAFETY: eight bytes of room are given.
-    unsafe { libc::read(bell.as_raw_fd(), (&raw mut count).cast(), 8) };
-}
-
-fn watch(set: &OwnedFd, fd: RawFd) -> io::Result<()> {
+fn watch(set: &Own, fd: RawFd) -> io::Result<()> {
     let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: 0 };
     // SAFETY: `event` is valid for the call; both descriptors are only numbers to the kernel.
     if unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) } < 0 {

@@ -8,7 +8,7 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use crate::negotiation::names::LookupError;
 use crate::packet::reader::wait_for;
 use crate::runtime::Core;
 use crate::socket::options::Options;
-use crate::socket::{kernel, table};
+use crate::socket::table::{self, Entry};
+use crate::socket::{fork, kernel};
 use crate::stack::FlowId;
 use crate::stack::bindings::Place;
 use crate::stack::mirror::Mirror;
@@ -38,6 +39,16 @@ const MAX_BACKLOG: c_int = 4_096;
 pub(crate) enum Kind {
     Stream,
     Datagram,
+}
+
+impl Kind {
+    /// The kind of local sockets that have its boundaries, and an end.
+    pub(crate) fn of_pair(self) -> c_int {
+        match self {
+            Self::Stream => libc::SOCK_STREAM,
+            Self::Datagram => libc::SOCK_SEQPACKET,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +88,16 @@ impl Socket {
             Kind::Stream => State::Fresh { place: None },
             Kind::Datagram => State::Datagram { endpoint: Arc::new(UdpEndpoint::new()), place: None, peer: None },
         };
-        Self::with_state(core, family, kind, flags, Options::default(), state)
+        Self::enter(|| Self::with_state(core, family, kind, flags, Options::default(), state))
+    }
+
+    /// Puts a new socket into the table.
+    fn enter(make: impl FnOnce() -> Result<(OwnedFd, Arc<Self>)>) -> Result<RawFd> {
+        let _whole = fork::exclude();
+        let (fd, socket) = make()?;
+        let fd = fd.into_raw_fd();
+        table::release(table::insert(fd, Entry::Direct(socket)));
+        Ok(fd)
     }
 
     fn with_state(
@@ -87,12 +107,8 @@ impl Socket {
         flags: c_int,
         options: Options,
         state: State,
-    ) -> Result<RawFd> {
-        let pair = match kind {
-            Kind::Stream => libc::SOCK_STREAM,
-            Kind::Datagram => libc::SOCK_DGRAM,
-        };
-        let (fd, mirror) = Mirror::open(pair | flags)?;
+    ) -> Result<(OwnedFd, Arc<Self>)> {
+        let (fd, mirror) = Mirror::open(kind.of_pair() | flags)?;
         let socket = Self {
             core: core.clone(),
             family,
@@ -104,8 +120,7 @@ impl Socket {
         };
         socket.idle.set(OUT);
         socket.with_readiness(|readiness| readiness.show_on(socket.mirror.clone()));
-        table::insert(fd, Arc::new(socket));
-        Ok(fd)
+        Ok((fd, Arc::new(socket)))
     }
 
     /// Gives the socket an address of the node.
@@ -172,10 +187,15 @@ impl Socket {
         let timeout = self.options.lock().receive_timeout;
         let connection = self.until_ready(&listener.readiness, IN, false, timeout, || listener.accept())?;
         let remote = connection.flow.remote;
+        let fd = Self::enter(|| self.take_up(connection, flags))?;
+        Ok((fd, self.shown(remote)))
+    }
+
+    /// A socket for a connection that was made to this one's port.
+    pub(crate) fn take_up(&self, connection: Arc<Connection>, flags: c_int) -> Result<(OwnedFd, Arc<Self>)> {
         let options = self.options.lock().inherited();
         let state = State::Connected { connection, place: None, told: true };
-        let fd = Self::with_state(&self.core, self.family, Kind::Stream, flags, options, state)?;
-        Ok((fd, self.shown(remote)))
+        Self::with_state(&self.core, self.family, Kind::Stream, flags, options, state)
     }
 
     pub(crate) fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
@@ -359,6 +379,16 @@ impl Socket {
         self.core.settle();
     }
 
+    /// Closes it without anybody who could wait; what the other end sent and nobody read makes it a reset, as does
+    /// `abruptly`.
+    pub(crate) fn close_unattended(&self, abruptly: bool) {
+        {
+            let linger = &mut self.options.lock().linger;
+            *linger = (abruptly || *linger == Some(Duration::ZERO)).then_some(Duration::ZERO);
+        }
+        self.close();
+    }
+
     /// Waits until what was sent has arrived, or the time is over.
     fn linger(&self, connection: &Arc<Connection>, patience: Duration) {
         let until = self.core.now() + patience;
@@ -427,6 +457,12 @@ impl Socket {
             State::Connected { connection, .. } => act(&connection.readiness),
             State::Datagram { endpoint, .. } => act(&endpoint.readiness),
         }
+    }
+
+    /// What showed the socket's readiness, which shows nothing from now on; `None` where it was taken before.
+    pub(crate) fn take_mirror(&self) -> Option<Mirror> {
+        self.with_readiness(Readiness::hide);
+        self.mirror.lock().take()
     }
 
     /// Whether calls shall not block.

@@ -3,7 +3,7 @@
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
 //! it unwritable, and its other end, shut down or closed, makes the end and the hang-up visible.
 
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
@@ -12,6 +12,15 @@ use crate::sync::Lock;
 
 /// Bytes on their way through a descriptor that carries data, each way; the kernel gives what its limits allow.
 const CARRIED: libc::c_int = 256 << 10;
+
+/// A pair that bytes pass through, as the library has it.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) back: Own,
+    /// Which socket the application's end is. The library keeps no descriptor of it, so that it is told when the last
+    /// one is closed.
+    pub(crate) front: libc::ino_t,
+}
 
 /// The library's side of a pair.
 #[derive(Debug)]
@@ -29,19 +38,19 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// A new descriptor for the application, and what steers it. `kind` is `SOCK_STREAM` or `SOCK_SEQPACKET`, with
     /// `SOCK_CLOEXEC` and `SOCK_NONBLOCK` as the application asked.
-    pub(crate) fn open(kind: libc::c_int) -> Result<(RawFd, Self)> {
+    pub(crate) fn open(kind: libc::c_int) -> Result<(OwnedFd, Self)> {
         let (front, back) = pair(kind)?;
         let ours = Own::new(front.try_clone()?);
         set_buffer(&ours, SMALLEST);
         let mirror =
             Self { front: ours, back: Own::new(back), readable: false, blocked: false, ended: false, hung_up: false };
-        Ok((front.into_raw_fd(), mirror))
+        Ok((front, mirror))
     }
 
-    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. Gives the end that
-    /// the library moves bytes through, and the application's new descriptor where the old one can carry nothing any
-    /// more because it has shown the end of the stream.
-    pub(crate) fn into_carrier(self, kind: libc::c_int) -> Result<(Own, Option<OwnedFd>)> {
+    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. Gives also
+    /// the application's new descriptor where the old one can carry nothing any more because it has shown the end of
+    /// the stream.
+    pub(crate) fn into_ends(self, kind: libc::c_int) -> Result<(Ends, Option<OwnedFd>)> {
         let (front, back, replaced) = if self.ended || self.hung_up {
             let (front, back) = pair(kind | libc::SOCK_CLOEXEC)?;
             let ours = Own::new(front.try_clone()?);
@@ -57,7 +66,8 @@ impl Mirror {
         };
         set_buffer(&front, CARRIED);
         set_buffer(&back, CARRIED);
-        Ok((back, replaced))
+        let front = inode_of(&front)?;
+        Ok((Ends { back, front }, replaced))
     }
 
     /// Whether blocking calls shall not block: the application may change that with `fcntl` at any time.
@@ -124,6 +134,15 @@ fn take(from: &Own) -> bool {
     unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) > 0 }
 }
 
+/// Which socket a descriptor stands for, whatever its number.
+pub(crate) fn inode_of(fd: &impl AsRawFd) -> Result<libc::ino_t> {
+    // SAFETY: all zeros are a `stat`, and the system fills it.
+    unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        if libc::fstat(fd.as_raw_fd(), &raw mut about) < 0 { Err(Errno::last()) } else { Ok(about.st_ino) }
+    }
+}
+
 fn pair(kind: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     // SAFETY: room for two descriptors is given.
@@ -153,9 +172,8 @@ mod tests {
 
     impl Application {
         fn open() -> (Self, Mirror) {
-            let (fd, mirror) = Mirror::open(libc::SOCK_STREAM | libc::SOCK_CLOEXEC).expect("a pair");
-            // SAFETY: the descriptor was just made for us.
-            (Self(unsafe { OwnedFd::from_raw_fd(fd) }), mirror)
+            let (front, mirror) = Mirror::open(libc::SOCK_STREAM | libc::SOCK_CLOEXEC).expect("a pair");
+            (Self(front), mirror)
         }
 
         /// What the kernel's `poll` says.
@@ -201,7 +219,7 @@ mod tests {
             let (application, mut mirror) = Application::open();
             mirror.show(0);
             mirror.show(bits);
-            let (back, replaced) = mirror.into_carrier(libc::SOCK_STREAM).expect("a pair");
+            let (ends, replaced) = mirror.into_ends(libc::SOCK_STREAM).expect("a pair");
             let application = replaced.map_or(application, Application);
             assert_eq!(application.polled(), OUT, "{bits:x}");
             let text = [7_u8; 60_000];
@@ -210,7 +228,7 @@ mod tests {
                 let (fd, flags) = (application.0.as_raw_fd(), libc::MSG_DONTWAIT);
                 assert_eq!(libc::send(fd, text.as_ptr().cast(), text.len(), flags), 60_000);
                 let mut room = [0_u8; 60_001];
-                let got = libc::recv(back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_WAITALL | flags);
+                let got = libc::recv(ends.back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_WAITALL | flags);
                 assert_eq!((got, &room[..60_000]), (60_000, &text[..]), "{bits:x}");
             }
         }

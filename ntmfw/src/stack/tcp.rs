@@ -318,6 +318,11 @@ impl Connection {
         (socket.recv_queue(), socket.send_queue())
     }
 
+    /// Whether the peer has not acknowledged everything yet, the end included.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
+    }
+
     pub(crate) fn state(&self) -> State {
         self.inner.lock().state()
     }
