@@ -40,6 +40,10 @@ int ntmfw_ioctl(int fd, unsigned long request, ...);
 }
 #endif
 
+
+
+
+
 /*
  How packets of a socket travel.
  */
@@ -67,7 +71,8 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- `dup(2)`.
+ `dup(2)`. On a descriptor of standard input, output or error, here and in the next two, an NTM socket carries data
+ (`NTMFW_DATA_CARRYING`).
  */
 int ntmfw_dup(int fd);
 
@@ -122,9 +127,12 @@ ssize_t ntmfw_sendto(int fd,
                      socklen_t address_length);
 
 /*
- `sendmsg(2)`. Ancillary data is not looked at.
+ `sendmsg(2)`. Ancillary data is not looked at, but for NTM sockets that are passed to another process: they carry
+ data from then on.
  */
-ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t ntmfw_sendmsg(int fd,
+                      const struct msghdr *message,
+                      int flags);
 
 /*
  `sendmmsg(2)`.
@@ -337,7 +345,7 @@ int ntmfw_epoll_pwait(int set,
 
 /*
  `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
- is not virtual; everything else is the kernel's from the start.
+ is not virtual; everything else is the kernel's from the start, and in a child of `fork` these are, too.
  */
 int ntmfw_socket(int domain,
                  int kind,
@@ -369,9 +377,12 @@ int ntmfw_accept(int fd, struct sockaddr *address, socklen_t *length);
 int ntmfw_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 
 /*
- `connect(2)`: to a virtual address through a tunnel, to any other through the kernel.
+ `connect(2)`: to a virtual address through a tunnel, to any other through the kernel. A child of `fork` reaches no
+ virtual address by itself: `ENETDOWN`.
  */
-int ntmfw_connect(int fd, const struct sockaddr *address, socklen_t length);
+int ntmfw_connect(int fd,
+                  const struct sockaddr *address,
+                  socklen_t length);
 
 /*
  `shutdown(2)`.

@@ -2,10 +2,12 @@
 
 use libc::{c_int, msghdr};
 
+use crate::errno::{Errno, Result};
 use crate::socket::carrying;
+use crate::socket::table::Entry;
 
 /// The level of the options that only NTM sockets have.
-pub const SOL_NTMFW: c_int = carrying::SOL_NTMFW;
+pub const SOL_NTMFW: c_int = 0x4e54;
 
 /// Set to 1, the descriptor carries data from now on: what is written to it with the system's own `write` reaches the
 /// peer, what the peer sends can be read from it with `read`, and the system's `poll` and `epoll` tell of both, for
@@ -23,7 +25,28 @@ pub const SOL_NTMFW: c_int = carrying::SOL_NTMFW;
 /// - The `ntmfw_` calls go on working, in a child as well, but slower than before. Options of TCP are accepted in a child
 ///   without effect. A port that listens gives connections to whoever calls `ntmfw_accept` first, parent or child.
 /// - Datagrams carry data only once they are connected; errors about them are not told.
-pub const NTMFW_DATA_CARRYING: c_int = carrying::NTMFW_DATA_CARRYING;
+pub const NTMFW_DATA_CARRYING: c_int = 1;
+
+/// The value of an option of this library's own.
+pub(super) fn get_own(entry: &Entry, name: c_int) -> Result<Vec<u8>> {
+    if name != NTMFW_DATA_CARRYING {
+        return Err(Errno(libc::ENOPROTOOPT));
+    }
+    Ok(c_int::from(matches!(entry, Entry::Carried(_))).to_ne_bytes().to_vec())
+}
+
+/// Sets one.
+pub(super) fn set_own(entry: &Entry, name: c_int, value: &[u8]) -> Result<()> {
+    if name != NTMFW_DATA_CARRYING {
+        return Err(Errno(libc::ENOPROTOOPT));
+    }
+    let on = value.first_chunk().is_some_and(|bytes| c_int::from_ne_bytes(*bytes) != 0);
+    match entry {
+        _ if !on => Err(Errno(libc::EINVAL)),
+        Entry::Direct(socket) => carrying::carry(socket),
+        Entry::Carried(_) => Ok(()),
+    }
+}
 
 /// What goes to another process in this message carries data from now on.
 ///

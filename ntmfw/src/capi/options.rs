@@ -2,8 +2,8 @@
 
 use libc::{c_int, c_void, socklen_t};
 
+use super::carrying::{SOL_NTMFW, get_own, set_own};
 use super::guard::{checked, guard};
-use super::{NTMFW_DATA_CARRYING, SOL_NTMFW};
 use crate::errno::Errno;
 use crate::socket::table::{self, Entry};
 use crate::socket::{carrying, options};
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn ntmfw_getsockopt(
         let room = unsafe { length.read() };
         let room = usize::try_from(room.cast_signed()).map_err(|_| Errno(libc::EINVAL))?;
         let bytes = match entry {
-            Entry::Direct(_) if (level, name) == (SOL_NTMFW, NTMFW_DATA_CARRYING) => vec![0; size_of::<c_int>()],
+            entry if level == SOL_NTMFW => get_own(&entry, name)?,
             Entry::Direct(socket) => options::get(&socket, level, name)?,
             Entry::Carried(carried) => match carrying::get(&carried, level, name)? {
                 Some(bytes) => bytes,
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn ntmfw_setsockopt(
         // SAFETY: not null unless empty, and so long by the caller's promise.
         let value = if bytes == 0 { &[] } else { unsafe { std::slice::from_raw_parts(value.cast::<u8>(), bytes) } };
         match entry {
-            Entry::Direct(socket) if level == SOL_NTMFW => carrying::set_own(&socket, name, value).map(|()| 0),
+            entry if level == SOL_NTMFW => set_own(&entry, name, value).map(|()| 0),
             Entry::Direct(socket) => options::set(&socket, level, name, value).map(|()| 0),
             Entry::Carried(carried) => match carrying::set(&carried, level, name, value)? {
                 true => Ok(0),

@@ -39,7 +39,7 @@ use crate::socket::kernel;
 use crate::stack::mirror::{Ends, inode_of};
 
 pub(crate) use connections::accept;
-pub(crate) use options::{NTMFW_DATA_CARRYING, SOL_NTMFW, get, set, set_own};
+pub(crate) use options::{get, set};
 
 /// What is known of a socket whose descriptor carries data, in the process that switched it and in its children.
 #[derive(Debug)]
