@@ -165,7 +165,7 @@ impl Reader {
     fn lead_as_control(&self, core: &Core, seen: u64) -> u64 {
         let Some(mut lead) = self.try_lead(core) else { return seen };
         let seen = self.leads.load(Ordering::SeqCst);
-        let _ = lead.turn(Some(core.now()), &mut []);
+        lead.look();
         let next = core.timers.next();
         self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         drop(lead);
@@ -213,6 +213,17 @@ impl Reader {
 }
 
 impl Lead<'_> {
+    /// Deals with what is there, without waiting for more.
+    fn look(&mut self) {
+        let core = self.core;
+        core.reader.drain_kick();
+        core.run_timers();
+        self.read(&core.ports.all());
+        if core.reader.netlink.take_changes() {
+            core.refresh_interfaces();
+        }
+    }
+
     /// Reads what is there and hands it out; where there is nothing, waits for something, for `until`, for a
     /// timer or for one of `extra`. `EINTR` where a signal came while waiting.
     pub(crate) fn turn(&mut self, until: Option<Instant>, extra: &mut [pollfd]) -> Result<()> {
