@@ -55,10 +55,20 @@ static struct sockaddr_in6 any(const char *port) {
     return address;
 }
 
+/* What is on its way at a time fits into what the kernel keeps for a node that has no time to read. */
+static int socket_of(int family, int kind) {
+    int fd = ntmfw_socket(family, kind, 0), bytes = 1 << 16;
+    if (fd < 0) die("socket");
+    if (kind == SOCK_STREAM && (ntmfw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) ||
+                                ntmfw_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes)))
+        die("setsockopt");
+    return fd;
+}
+
 static int listening(const char *port) {
-    int fd = ntmfw_socket(AF_INET6, SOCK_STREAM, 0);
+    int fd = socket_of(AF_INET6, SOCK_STREAM);
     struct sockaddr_in6 address = any(port);
-    if (fd < 0 || ntmfw_bind(fd, (struct sockaddr *)&address, sizeof address) || ntmfw_listen(fd, 16)) die("listen");
+    if (ntmfw_bind(fd, (struct sockaddr *)&address, sizeof address) || ntmfw_listen(fd, 16)) die("listen");
     return fd;
 }
 
@@ -74,8 +84,8 @@ static int connected(const char *name, const char *port, int kind) {
         fprintf(stderr, "%s: %s\n", name, ntmfw_gai_strerror(error));
         exit(1);
     }
-    int fd = ntmfw_socket(found->ai_family, kind, 0);
-    if (fd < 0 || ntmfw_connect(fd, found->ai_addr, found->ai_addrlen)) die("connect");
+    int fd = socket_of(found->ai_family, kind);
+    if (ntmfw_connect(fd, found->ai_addr, found->ai_addrlen)) die("connect");
     ntmfw_freeaddrinfo(found);
     return fd;
 }
