@@ -12,6 +12,8 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::descriptors::Noted;
+
 /// Groups of `<linux/rtnetlink.h>`: links, IPv4 addresses, IPv6 addresses.
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// Room for one read; the kernel fills at most 32 KiB of a dump at a time.
@@ -29,14 +31,17 @@ pub(crate) struct HostInterface {
 
 /// Hears of changes.
 #[derive(Debug)]
-pub(crate) struct Netlink(Socket);
+pub(crate) struct Netlink {
+    _noted: Noted,
+    socket: Socket,
+}
 
 impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, GROUPS))?;
         socket.set_non_blocking(true)?;
-        Ok(Self(socket))
+        Ok(Self { _noted: Noted::new(&socket), socket })
     }
 
     /// Takes what was said since the last time; whether anything was. What it was does not matter: the whole
@@ -45,7 +50,7 @@ impl Netlink {
         let mut any = false;
         let mut room = Vec::with_capacity(BUFFER);
         // Too much news for the socket's buffer is news as well.
-        while match self.0.recv(&mut room, 0) {
+        while match self.socket.recv(&mut room, 0) {
             Ok(_) => true,
             Err(error) => error.raw_os_error() == Some(libc::ENOBUFS),
         } {
@@ -58,7 +63,7 @@ impl Netlink {
 
 impl AsRawFd for Netlink {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 

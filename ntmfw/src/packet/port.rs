@@ -10,6 +10,7 @@ use ntm_proto::id::InterfaceId;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::descriptors::Noted;
 use crate::sync::Shared;
 
 /// Asked of the kernel for each direction; it gives what its limits allow.
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub(crate) struct Port {
     pub(crate) interface: InterfaceId,
     pub(crate) address: SocketAddr,
+    _noted: Noted,
     socket: std::net::UdpSocket,
     state: UdpSocketState,
 }
@@ -41,7 +43,7 @@ impl Port {
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let address = socket.local_addr()?;
-        Ok(Self { interface, address, socket, state })
+        Ok(Self { interface, address, _noted: Noted::new(&socket), socket, state })
     }
 
     /// Datagrams that one call may send.
