@@ -41,6 +41,31 @@ int ntmfw_ioctl(int fd, unsigned long request, ...);
 #endif
 
 /*
+ The level of the options that only NTM sockets have.
+ */
+#define SOL_NTMFW 20052
+
+/*
+ Set to 1, the descriptor carries data from now on: what is written to it with the system's own `write` reaches the
+ peer, what the peer sends can be read from it with `read`, and the system's `poll` and `epoll` tell of both, for
+ whoever holds it: a child, a program after `exec`, another process. It can be switched in the middle of a stream, and
+ not back (0 is `EINVAL`). `ENOTCONN` where the socket neither has a peer nor listens. Read, it tells whether the
+ descriptor carries data.
+
+ - It happens by itself where others will read and write the descriptor: before `fork`, for all sockets that have a peer
+   or listen; in `ntmfw_dup2` and its kin onto the descriptors 0, 1 and 2; in `ntmfw_sendmsg` of a descriptor
+   (`SCM_RIGHTS`). Not before `vfork` and `posix_spawn`, of which nobody is told.
+ - The process that made the socket has to go on running: the connection is in it. When it ends, holders read the end.
+ - The peer reads the end when the last holder has closed, and a reset where something was left unread.
+ - A reset by the peer is `ECONNRESET` where the process that made the socket holds a descriptor of it still, or where
+   something written was not sent yet; else holders read the end.
+ - The `ntmfw_` calls go on working, in a child as well, but slower than before. Options of TCP are accepted in a child
+   without effect. A port that listens gives connections to whoever calls `ntmfw_accept` first, parent or child.
+ - Datagrams carry data only once they are connected; errors about them are not told.
+ */
+#define NTMFW_DATA_CARRYING 1
+
+/*
  How packets of a socket travel.
  */
 struct ntmfw_path {
@@ -67,7 +92,8 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- `dup(2)`.
+ `dup(2)`. On a descriptor of standard input, output or error, here and in the next two, an NTM socket carries data
+ (`NTMFW_DATA_CARRYING`).
  */
 int ntmfw_dup(int fd);
 
@@ -122,16 +148,6 @@ ssize_t ntmfw_sendto(int fd,
                      socklen_t address_length);
 
 /*
- `sendmsg(2)`. Ancillary data is not looked at.
- */
-ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
-
-/*
- `sendmmsg(2)`.
- */
-int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-
-/*
  `recv(2)`.
  */
 ssize_t ntmfw_recv(int fd, void *room, size_t length, int flags);
@@ -147,9 +163,25 @@ ssize_t ntmfw_recvfrom(int fd,
                        socklen_t *address_length);
 
 /*
- `recvmsg(2)`. There is no ancillary data.
+ `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
+ that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).
  */
-ssize_t ntmfw_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t ntmfw_sendmsg(int fd,
+                      const struct msghdr *message,
+                      int flags);
+
+/*
+ `sendmmsg(2)`.
+ */
+int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+
+/*
+ `recvmsg(2)`. Ancillary data is what `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, their IPv6 counterparts and
+ `SO_TIMESTAMP` ask for.
+ */
+ssize_t ntmfw_recvmsg(int fd,
+                      struct msghdr *message,
+                      int flags);
 
 /*
  `recvmmsg(2)`. The time-out is looked at between messages, as in the kernel.
@@ -336,8 +368,9 @@ int ntmfw_epoll_pwait(int set,
                       const sigset_t *mask);
 
 /*
- `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
- is not virtual; everything else is the kernel's from the start.
+ `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM
+ sockets until they meet an address that is not virtual; everything else is the kernel's from the start, and in a child
+ of `fork` these are, too.
  */
 int ntmfw_socket(int domain,
                  int kind,
@@ -369,9 +402,12 @@ int ntmfw_accept(int fd, struct sockaddr *address, socklen_t *length);
 int ntmfw_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 
 /*
- `connect(2)`: to a virtual address through a tunnel, to any other through the kernel.
+ `connect(2)`: to a virtual address through a tunnel, to any other through the kernel. A child of `fork` reaches no
+ virtual address by itself: `ENETDOWN`.
  */
-int ntmfw_connect(int fd, const struct sockaddr *address, socklen_t length);
+int ntmfw_connect(int fd,
+                  const struct sockaddr *address,
+                  socklen_t length);
 
 /*
  `shutdown(2)`.

@@ -19,7 +19,9 @@
 //! while a thread waits; the engine decides alone, and threads that send read its snapshots (`packet::route`).
 #![warn(missing_docs)]
 
+mod bell;
 pub mod capi;
+mod descriptors;
 mod errno;
 mod negotiation;
 mod packet;

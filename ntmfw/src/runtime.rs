@@ -184,16 +184,19 @@ impl Core {
         *self.virtual_addresses.read()
     }
 
-    /// Whether an address belongs to the virtual network: the ranges from which coordinators give addresses.
+    /// Whether an address belongs to the virtual network.
     pub(crate) fn is_virtual(&self, address: IpAddr) -> bool {
+        let network = |address: Ipv6Addr| u128::from(address) >> 64;
+        let is_near = |address| self.virtual_addresses().is_some_and(|(_, own)| network(own) == network(address));
+        Self::is_of_virtual_range(address) || matches!(address, IpAddr::V6(address) if is_near(address))
+    }
+
+    /// Whether an address is in the ranges from which coordinators give addresses.
+    pub(crate) fn is_of_virtual_range(address: IpAddr) -> bool {
         match address {
             // RFC 2544's benchmarking range, which no network routes.
             IpAddr::V4(address) => matches!(address.octets(), [198, 18 | 19, ..]),
-            IpAddr::V6(address) => {
-                let network = |address: Ipv6Addr| u128::from(address) >> 64;
-                let own = self.virtual_addresses().is_some_and(|(_, own)| network(own) == network(address));
-                own || address.segments()[..2] == [0xfd4e, 0x544d]
-            }
+            IpAddr::V6(address) => address.segments()[..2] == [0xfd4e, 0x544d],
         }
     }
 
@@ -209,6 +212,18 @@ impl Core {
         self.tidings.tell(self, &event);
         self.names.handle_event(self, &event);
     }
+}
+
+static CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process was forked from the one that runs the node: nothing of the node may be touched then.
+pub(crate) fn is_child() -> bool {
+    CHILD.load(Ordering::Acquire)
+}
+
+/// This process was forked from the one that runs the node.
+pub(crate) fn become_child() {
+    CHILD.store(true, Ordering::Release);
 }
 
 /// The engine's time: begins at a second, so that it may look back a little.

@@ -5,9 +5,10 @@ use libc::{c_int, c_ulong, off_t, size_t, ssize_t};
 use super::guard::{checked, guard};
 use super::io::ntmfw_write;
 use crate::errno::Errno;
-use crate::socket::table;
+use crate::socket::{carrying, table};
 
-/// `dup(2)`.
+/// `dup(2)`. On a descriptor of standard input, output or error, here and in the next two, an NTM socket carries data
+/// (`NTMFW_DATA_CARRYING`).
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_dup(fd: c_int) -> c_int {
     guard(|| {
@@ -140,11 +141,11 @@ pub unsafe extern "C" fn ntmfw_sendfile(out: c_int, file: c_int, offset: *mut of
     })
 }
 
-/// The copy is the same socket; whatever it was before is closed.
+/// The copy is the same socket; whatever it was before is closed. On the descriptors of standard input and output, which
+/// others read and write by themselves, it carries data.
 fn share(fd: c_int, copy: c_int) {
-    let old = table::remove(copy);
-    if let Some(socket) = table::find(fd) {
-        table::insert(copy, socket);
+    drop(table::share(fd, copy));
+    if copy <= libc::STDERR_FILENO {
+        carrying::carry_all([copy]);
     }
-    drop(old);
 }

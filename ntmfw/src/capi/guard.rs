@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::errno::{Errno, Result};
-use crate::negotiation::start;
 use crate::runtime::Core;
+use crate::socket;
 
 thread_local! {
     /// What the last call of this thread that failed had to say beyond its error number.
@@ -63,7 +63,7 @@ pub(super) fn checked<T: PartialOrd + Default>(result: T) -> Result<T> {
 
 /// The runtime, begun with the usual configuration if the program did not begin it.
 pub(super) fn core() -> Result<&'static Arc<Core>> {
-    start::begin(None).map_err(|error| {
+    socket::begin(None).map_err(|error| {
         explain(error.errno, &error.message);
         error.errno
     })

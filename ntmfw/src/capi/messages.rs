@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 
+use super::carrying::carry_passed;
 use super::guard::{checked, guard};
 use super::io::{Received, destination, receive, send, signed, stays_ours};
 use super::memory::{MAX_PARTS, rooms, slices};
@@ -14,7 +15,8 @@ use crate::packet::route::gathering;
 use crate::socket::state::Socket;
 use crate::socket::table;
 
-/// `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed.
+/// `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
+/// that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     guard(|| {
@@ -32,7 +34,10 @@ pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags:
             }
         }
         // SAFETY: the caller's promise is the system call's.
-        checked(unsafe { libc::sendmsg(fd, message, flags) })
+        checked(unsafe {
+            carry_passed(message);
+            libc::sendmsg(fd, message, flags)
+        })
     })
 }
 

@@ -11,6 +11,7 @@
 
 mod address;
 mod ancillary;
+mod carrying;
 mod files;
 mod guard;
 mod io;
@@ -23,6 +24,7 @@ mod polling;
 mod sockets;
 mod time;
 
+pub use carrying::*;
 pub use files::*;
 pub use io::*;
 pub use messages::*;

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::guard::{detail, explain, guard};
 use crate::errno::Errno;
 use crate::negotiation::start;
+use crate::socket;
 
 /// Begins: reads the configuration at `config`, or at the usual places where that is null, and registers the node.
 /// 0, or −1 with `errno` and an explanation in [`ntmfw_strerror`]. Other calls begin by themselves if this one was
@@ -17,7 +18,7 @@ pub unsafe extern "C" fn ntmfw_init(config: *const c_char) -> c_int {
         // SAFETY: null or a C string, by the caller's promise.
         let path = (!config.is_null()).then(|| unsafe { CStr::from_ptr(config) });
         let path = path.map(|path| Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())));
-        match start::begin(path) {
+        match socket::begin(path) {
             Ok(_) => Ok(0),
             Err(error) => {
                 explain(error.errno, &error.message);

@@ -7,11 +7,14 @@ use libc::{c_int, sockaddr, socklen_t};
 use super::address::{self, Given};
 use super::guard::{checked, core, guard};
 use crate::errno::Errno;
+use crate::runtime;
 use crate::socket::state::{Kind, Outcome, Socket};
-use crate::socket::table;
+use crate::socket::table::{self, Entry};
+use crate::socket::{carrying, fork};
 
-/// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
-/// is not virtual; everything else is the kernel's from the start.
+/// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM
+/// sockets until they meet an address that is not virtual; everything else is the kernel's from the start, and in a child
+/// of `fork` these are, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     guard(|| {
@@ -24,6 +27,10 @@ pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c
             // SAFETY: only numbers go in and come out.
             _ => return checked(unsafe { libc::socket(domain, kind, protocol) }),
         };
+        if runtime::is_child() {
+            // SAFETY: as above.
+            return checked(unsafe { libc::socket(domain, kind, protocol) });
+        }
         Socket::open(core()?, domain, ours, flags)
     })
 }
@@ -57,10 +64,12 @@ pub unsafe extern "C" fn ntmfw_bind(fd: c_int, address: *const sockaddr, length:
 /// `listen(2)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_listen(fd: c_int, backlog: c_int) -> c_int {
-    guard(|| match table::find(fd) {
-        Some(socket) => socket.listen(backlog).map(|()| 0),
+    guard(|| match table::entry(fd) {
+        Some(Entry::Direct(socket)) => socket.listen(backlog).map(|()| 0),
+        // How many may wait stays as it was.
+        Some(Entry::Carried(carried)) if carried.listening => Ok(0),
         // SAFETY: only numbers go in and come out.
-        None => checked(unsafe { libc::listen(fd, backlog) }),
+        _ => checked(unsafe { libc::listen(fd, backlog) }),
     })
 }
 
@@ -80,7 +89,7 @@ pub unsafe extern "C" fn ntmfw_accept4(
     flags: c_int,
 ) -> c_int {
     guard(|| {
-        let Some(socket) = table::find(fd) else {
+        let Some(entry) = table::entry(fd) else {
             // SAFETY: the caller's promise is the system call's.
             return checked(unsafe { libc::accept4(fd, address, length, flags) });
         };
@@ -90,7 +99,11 @@ pub unsafe extern "C" fn ntmfw_accept4(
         if !address.is_null() && length.is_null() {
             return Err(Errno(libc::EFAULT));
         }
-        let (accepted, remote) = socket.accept(flags)?;
+        let (accepted, remote) = match entry {
+            Entry::Direct(socket) => socket.accept(flags)?,
+            Entry::Carried(carried) if carried.listening => carrying::accept(fd, flags)?,
+            Entry::Carried(_) => return Err(Errno(libc::EINVAL)),
+        };
         // SAFETY: the caller's promise.
         if let Err(error) = unsafe { address::write_if_wanted(remote, address, length) } {
             ntmfw_close(accepted);
@@ -100,7 +113,8 @@ pub unsafe extern "C" fn ntmfw_accept4(
     })
 }
 
-/// `connect(2)`: to a virtual address through a tunnel, to any other through the kernel.
+/// `connect(2)`: to a virtual address through a tunnel, to any other through the kernel. A child of `fork` reaches no
+/// virtual address by itself: `ENETDOWN`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     guard(|| {
@@ -114,6 +128,13 @@ pub unsafe extern "C" fn ntmfw_connect(fd: c_int, address: *const sockaddr, leng
                     }
                 }
             }
+        } else if table::carried(fd).is_some() {
+            return Err(Errno(libc::EISCONN));
+        } else if runtime::is_child()
+            // SAFETY: the caller's promise.
+            && let Ok(Given::Address(remote)) = unsafe { address::read(address, length, libc::AF_UNSPEC) }
+        {
+            fork::refuse_virtual(remote)?;
         }
         // SAFETY: the caller's promise is the system call's.
         checked(unsafe { libc::connect(fd, address, length) })
@@ -134,10 +155,10 @@ pub extern "C" fn ntmfw_shutdown(fd: c_int, how: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
     guard(|| {
-        let socket = table::remove(fd);
+        let entry = table::remove(fd);
         // SAFETY: only a number goes in; the descriptor is the caller's to close.
         let closed = checked(unsafe { libc::close(fd) });
-        drop(socket);
+        drop(entry);
         closed
     })
 }
@@ -145,28 +166,30 @@ pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
 /// `getsockname(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getsockname(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    guard(|| match table::find(fd) {
-        Some(socket) => {
-            let local = socket.local_address();
-            // SAFETY: the caller's promise.
-            unsafe { address::write(local, non_null(address)?, length) }.map(|()| 0)
-        }
-        // SAFETY: the caller's promise is the system call's.
-        None => checked(unsafe { libc::getsockname(fd, address, length) }),
+    guard(|| {
+        let local = match table::entry(fd) {
+            Some(Entry::Direct(socket)) => socket.local_address(),
+            Some(Entry::Carried(carried)) => carried.local,
+            // SAFETY: the caller's promise is the system call's.
+            None => return checked(unsafe { libc::getsockname(fd, address, length) }),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { address::write(local, non_null(address)?, length) }.map(|()| 0)
     })
 }
 
 /// `getpeername(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getpeername(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    guard(|| match table::find(fd) {
-        Some(socket) => {
-            let remote = socket.peer_address()?;
-            // SAFETY: the caller's promise.
-            unsafe { address::write(remote, non_null(address)?, length) }.map(|()| 0)
-        }
-        // SAFETY: the caller's promise is the system call's.
-        None => checked(unsafe { libc::getpeername(fd, address, length) }),
+    guard(|| {
+        let remote = match table::entry(fd) {
+            Some(Entry::Direct(socket)) => socket.peer_address()?,
+            Some(Entry::Carried(carried)) => carried.remote.ok_or(Errno(libc::ENOTCONN))?,
+            // SAFETY: the caller's promise is the system call's.
+            None => return checked(unsafe { libc::getpeername(fd, address, length) }),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { address::write(remote, non_null(address)?, length) }.map(|()| 0)
     })
 }
 

@@ -53,11 +53,14 @@ pub(crate) struct Names {
 
 type Answer = core::result::Result<Resolved, LookupError>;
 
+/// What is to be done when it is known whether somebody has an address.
+type Task = Box<dyn FnOnce(&Core, Result<()>) + Send>;
+
 /// Who waits for an answer.
 enum Waiting {
     Thread(Arc<Lookup>),
     /// Nobody waits, but this is to be done.
-    Task(Box<dyn FnOnce(&Core, Result<()>) + Send>),
+    Task(Task),
 }
 
 /// What a thread waits for.

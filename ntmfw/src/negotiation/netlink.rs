@@ -12,6 +12,8 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::descriptors::Noted;
+
 /// Groups of `<linux/rtnetlink.h>`: links, IPv4 addresses and routes, IPv6 addresses and routes.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Room for one read; the kernel fills at most 32 KiB of a dump at a time.
@@ -31,14 +33,17 @@ pub(crate) struct HostInterface {
 
 /// Hears of changes.
 #[derive(Debug)]
-pub(crate) struct Netlink(Socket);
+pub(crate) struct Netlink {
+    _noted: Noted,
+    socket: Socket,
+}
 
 impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, GROUPS))?;
         socket.set_non_blocking(true)?;
-        Ok(Self(socket))
+        Ok(Self { _noted: Noted::new(&socket), socket })
     }
 
     /// Takes what was said since the last time. What it was does not matter: the whole list is read again.
@@ -46,7 +51,7 @@ impl Netlink {
         let mut news = News::default();
         let mut room = Vec::with_capacity(BUFFER);
         loop {
-            match self.0.recv(&mut room, 0) {
+            match self.socket.recv(&mut room, 0) {
                 Ok(_) => news.add(&room),
                 // Too much news for the socket's buffer is news as well.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -85,7 +90,7 @@ impl News {
 
 impl AsRawFd for Netlink {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -251,8 +256,8 @@ mod tests {
             news
         };
         let (address, route) = (message(libc::RTM_NEWADDR, 30), message(libc::RTM_NEWROUTE, 44));
-        assert_eq!(news(&[address.clone()]), News { interfaces: true, routes: false });
-        assert_eq!(news(&[route.clone()]), News { interfaces: false, routes: true });
+        assert_eq!(news(std::slice::from_ref(&address)), News { interfaces: true, routes: false });
+        assert_eq!(news(std::slice::from_ref(&route)), News { interfaces: false, routes: true });
         assert_eq!(news(&[address, route]), News { interfaces: true, routes: true });
         assert_eq!(news(&[message(libc::RTM_DELROUTE, 44)]), News::default());
         assert_eq!(news(&[vec![1; 15], vec![0; 16]]), News { interfaces: true, routes: false });

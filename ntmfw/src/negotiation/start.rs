@@ -16,7 +16,7 @@ use crate::negotiation::names::Names;
 use crate::negotiation::netlink::Netlink;
 use crate::negotiation::state::{State, StateError};
 use crate::packet::reader::{Reader, wait_for};
-use crate::runtime::{Core, now_since};
+use crate::runtime::{self, Core, now_since};
 use crate::stack::readiness::{ERR, IN, Readiness};
 use crate::sync::Lock;
 
@@ -57,11 +57,16 @@ impl Registration {
 
 /// The runtime, if it was begun.
 pub(crate) fn core() -> Option<&'static Arc<Core>> {
-    CORE.get()
+    if runtime::is_child() { None } else { CORE.get() }
 }
 
 /// The runtime, begun now if it was not.
 pub(crate) fn begin(config: Option<&Path>) -> Result<&'static Arc<Core>, StartError> {
+    if runtime::is_child() {
+        let message = "this process was forked from the one that runs the node; it has the sockets it inherited, \
+                       and the kernel's";
+        return Err(StartError { errno: Errno(libc::ENETDOWN), message: message.to_owned() });
+    }
     let core = CORE.get_or_try_init(|| start(config))?;
     await_registration(core)?;
     Ok(core)
@@ -109,7 +114,7 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
 }
 
 /// The application's signals are for the application's threads.
-fn block_signals() {
+pub(crate) fn block_signals() {
     // SAFETY: a set of signals of this thread's own, filled before it is used.
     unsafe {
         let mut all = std::mem::zeroed();

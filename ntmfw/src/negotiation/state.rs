@@ -21,6 +21,8 @@ use ntm_proto::wire::identity::{emit_cert, emit_record, parse_cert, parse_record
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::descriptors::Noted;
+
 /// Why the state cannot be used; one line for the user.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StateError(pub(crate) String);
@@ -64,6 +66,7 @@ pub(crate) struct Login {
 #[derive(Debug)]
 pub(crate) struct State {
     path: std::path::PathBuf,
+    _noted: Noted,
     /// Its lock ends with the process, however that ends.
     _lock: File,
 }
@@ -88,7 +91,7 @@ impl State {
                 "{name}: another program runs as this node; give this one a name and a state directory of its own"
             )));
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _noted: Noted::new(&lock), _lock: lock })
     }
 
     /// The node's keys, made at the first time.

@@ -11,6 +11,7 @@ use ntm_proto::id::InterfaceId;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::descriptors::Noted;
 use crate::sync::Shared;
 
 /// Asked of the kernel for each direction; it gives what its limits allow.
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub(crate) struct Port {
     pub(crate) interface: InterfaceId,
     pub(crate) address: SocketAddr,
+    _noted: Noted,
     socket: std::net::UdpSocket,
     state: UdpSocketState,
     way: AtomicU8,
@@ -51,7 +53,8 @@ impl Port {
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let address = socket.local_addr()?;
-        Ok(Self { interface, address, socket, state, way: AtomicU8::new(way::UNTRIED) })
+        let way = AtomicU8::new(way::UNTRIED);
+        Ok(Self { interface, address, _noted: Noted::new(&socket), socket, state, way })
     }
 
     /// Datagrams that one call may send.

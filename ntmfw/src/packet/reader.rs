@@ -26,7 +26,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +36,8 @@ use libc::{pollfd, sigset_t};
 use ntm_proto::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 
+use crate::bell::Bell;
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::negotiation::netlink::Netlink;
 use crate::packet::port::Port;
@@ -67,8 +69,8 @@ thread_local! {
 
 pub(crate) struct Reader {
     /// The sockets as one, for the control thread.
-    inner: OwnedFd,
-    kick: OwnedFd,
+    inner: Own,
+    kick: Bell,
     /// Only the control thread looks at it: news of interfaces is rare, and each descriptor that a leader waits for
     /// costs it time around every packet.
     netlink: Netlink,
@@ -80,7 +82,7 @@ pub(crate) struct Reader {
     leads: AtomicU64,
     /// The control thread relies on who leads now, and must be woken when that ends.
     off_duty: AtomicBool,
-    on_duty: OwnedFd,
+    on_duty: Bell,
 }
 
 struct Buffers {
@@ -110,7 +112,7 @@ pub(crate) struct Lead<'a> {
 
 impl Reader {
     pub(crate) fn new(netlink: Netlink) -> io::Result<Self> {
-        let (kick, on_duty) = (bell()?, bell()?);
+        let (kick, on_duty) = (Bell::new()?, Bell::new()?);
         let inner = epoll()?;
         let bytes = vec![0; BUFFERS * BUFFER].into_boxed_slice();
         let buffers = Buffers { bytes, streaming: false, single_reads: 0, packets: Vec::new(), joined: Vec::new() };
@@ -135,7 +137,7 @@ impl Reader {
     /// Wakes whoever is responsible for reading and timers.
     pub(crate) fn kick(&self) {
         if self.asleep_until.load(Ordering::SeqCst) != AWAKE {
-            ring(&self.kick);
+            self.kick.ring();
         }
     }
 
@@ -205,7 +207,7 @@ impl Reader {
     fn sleep_as_control(&self, core: &Core, armed: bool, time: Option<Duration>) {
         let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
         // The kernel passes over negative descriptors.
-        let if_armed = |fd: &OwnedFd| entry(if armed { fd.as_raw_fd() } else { -1 });
+        let if_armed = |fd: &dyn AsRawFd| entry(if armed { fd.as_raw_fd() } else { -1 });
         let (on_duty, netlink) = (entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()));
         let mut set = [on_duty, netlink, if_armed(&self.kick), if_armed(&self.inner)];
         if sleep(&mut set, time, None).is_err() {
@@ -213,10 +215,10 @@ impl Reader {
         }
         let [on_duty, netlink, kick, _] = set.map(|entry| entry.revents != 0);
         if on_duty {
-            drain(&self.on_duty);
+            self.on_duty.silence();
         }
         if kick {
-            drain(&self.kick);
+            self.kick.silence();
         }
         if netlink {
             core.handle_host_news(self.netlink.take_changes());
@@ -228,7 +230,7 @@ impl Reader {
     /// Nobody leads any more, which the control thread notices by itself unless it was told to rely on somebody.
     fn leave(&self) {
         if self.off_duty.swap(false, Ordering::SeqCst) {
-            ring(&self.on_duty);
+            self.on_duty.ring();
         }
     }
 }
@@ -410,7 +412,7 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mu
         set.extend_from_slice(beside.extra);
         sleep(set, timeout, beside.mask)?;
         if set[ports.len()].revents != 0 {
-            drain(&core.reader.kick);
+            core.reader.kick.silence();
         }
         beside.extra.copy_from_slice(&set[ports.len() + 1..]);
         Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
@@ -430,38 +432,12 @@ fn sleep(set: &mut [pollfd], time: Option<Duration>, mask: Option<&sigset_t>) ->
     if ready < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
-fn descriptor(make: impl FnOnce() -> RawFd) -> io::Result<OwnedFd> {
-    let fd = make();
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the system just made the descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn epoll() -> io::Result<OwnedFd> {
+fn epoll() -> io::Result<Own> {
     // SAFETY: takes a number and gives a descriptor or an error.
-    descriptor(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+    Own::made(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
 }
 
-fn bell() -> io::Result<OwnedFd> {
-    // SAFETY: takes two numbers and gives a descriptor or an error.
-    descriptor(|| unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
-}
-
-fn ring(bell: &OwnedFd) {
-    let one = 1_u64;
-    // SAFETY: the eight bytes of `one` are read.
-    unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), 8) };
-}
-
-fn drain(bell: &OwnedFd) {
-    let mut count = 0_u64;
-    // SAFETY: eight bytes of room are given.
-    unsafe { libc::read(bell.as_raw_fd(), (&raw mut count).cast(), 8) };
-}
-
-fn watch(set: &OwnedFd, fd: RawFd) -> io::Result<()> {
+fn watch(set: &Own, fd: RawFd) -> io::Result<()> {
     let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: 0 };
     // SAFETY: `event` is valid for the call; both descriptors are only numbers to the kernel.
     if unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) } < 0 {

@@ -3,51 +3,60 @@
 //! The descriptor stays the same number and stays in every epoll set of this process: the sets are found through
 //! `/proc`, and the new socket is entered again with the same events and the same data.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use libc::c_int;
 
 use crate::errno::{Errno, Result};
 use crate::socket::options::Options;
+use crate::socket::state::Kind;
 
 /// Puts a kernel socket of the same kind behind `fd`, with the same flags and options.
-pub(crate) fn replace(fd: RawFd, family: c_int, kind: c_int, protocol: c_int, options: &Options) -> Result<()> {
+pub(crate) fn replace(fd: RawFd, family: c_int, kind: Kind, options: &Options) -> Result<()> {
+    put_behind(fd, &socket(family, kind, options)?)
+}
+
+/// A kernel socket of this kind with these options.
+fn socket(family: c_int, kind: Kind, options: &Options) -> Result<OwnedFd> {
     // SAFETY: only numbers go in and come out.
-    let status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if status < 0 {
-        return Err(Errno::last());
-    }
-    let nonblocking = if status & libc::O_NONBLOCK != 0 { libc::SOCK_NONBLOCK } else { 0 };
-    // SAFETY: only numbers go in and come out.
-    let made = unsafe { libc::socket(family, kind | nonblocking | libc::SOCK_CLOEXEC, protocol) };
+    let made = unsafe { libc::socket(family, kind.of_socket() | libc::SOCK_CLOEXEC, kind.protocol(family)) };
     if made < 0 {
         return Err(Errno::last());
     }
     // SAFETY: the system just made it, and nobody else has it.
     let made = unsafe { OwnedFd::from_raw_fd(made) };
     options.apply_to_kernel(made.as_raw_fd(), family);
-    put_behind(fd, &made)
+    Ok(made)
 }
 
-/// Puts another file behind `fd`, which keeps its number, whether it closes on exec, and its places in epoll sets.
-pub(crate) fn put_behind(fd: RawFd, made: &OwnedFd) -> Result<()> {
-    // SAFETY: only numbers go in and come out.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    if flags < 0 {
-        return Err(Errno::last());
-    }
+/// Puts another file behind `fd`, which keeps its number, its flags, and its places in epoll sets.
+pub(crate) fn put_behind(fd: RawFd, new: &OwnedFd) -> Result<()> {
     let watched = epoll_entries(fd);
-    let close_on_exec = if flags & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: `fd` is the application's socket, which the call that is made is asked to change.
-    if unsafe { libc::dup3(made.as_raw_fd(), fd, close_on_exec) } < 0 {
-        return Err(Errno::last());
-    }
+    move_to(fd, new)?;
     for entry in watched {
         let mut event = libc::epoll_event { events: entry.events, u64: entry.data };
         // SAFETY: `event` lives for the call.
         unsafe { libc::epoll_ctl(entry.set, libc::EPOLL_CTL_ADD, fd, &raw mut event) };
     }
     Ok(())
+}
+
+/// [`replace`] in a child, whose epoll sets are its parent's.
+pub(crate) fn replace_in_child(fd: RawFd, family: c_int, kind: Kind, options: &Options) -> Result<()> {
+    move_to(fd, &socket(family, kind, options)?)
+}
+
+/// Makes `fd` mean what `new` means, with the flags that `fd` has.
+fn move_to(fd: RawFd, new: &OwnedFd) -> Result<()> {
+    // SAFETY: only numbers go in and come out.
+    let (status, flags) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
+    // SAFETY: as above.
+    if status < 0 || flags < 0 || unsafe { libc::fcntl(new.as_raw_fd(), libc::F_SETFL, status) } < 0 {
+        return Err(Errno::last());
+    }
+    let close_on_exec = if flags & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: `new` is ours; `fd` is the application's socket, which the call it made is to change.
+    if unsafe { libc::dup3(new.as_raw_fd(), fd, close_on_exec) } < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -246,7 +246,7 @@ pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>>
             Kind::Datagram | Kind::Echo => libc::SOCK_DGRAM,
         }),
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => int(socket.family),
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(socket.protocol()),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(socket.kind.protocol(socket.family)),
         (libc::SOL_SOCKET, libc::SO_ERROR) => {
             drop(options);
             int(take_error(socket).map_or(0, |error| error.0))

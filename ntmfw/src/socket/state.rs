@@ -12,7 +12,7 @@ mod connecting;
 mod ending;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use crate::errno::{Errno, Result};
 use crate::packet::reader::wait_for;
 use crate::runtime::Core;
 use crate::socket::options::Options;
-use crate::socket::{kernel, signals, table};
+use crate::socket::table::{self, Entry};
+use crate::socket::{fork, kernel, signals};
 use crate::stack::bindings::{Bindings, Place, Sharing};
 use crate::stack::endpoint::Endpoint;
 use crate::stack::listener::Listener;
@@ -52,7 +53,8 @@ pub(crate) struct Socket {
     pub(crate) kind: Kind,
     pub(crate) options: Lock<Options>,
     state: Lock<State>,
-    mirror: Arc<Lock<Mirror>>,
+    /// Shows what the socket is ready for, until its descriptor carries data.
+    mirror: Arc<Lock<Option<Mirror>>>,
     /// What a stream is ready for before it is anything: nothing worth waiting for.
     idle: Readiness,
 }
@@ -90,7 +92,18 @@ impl Socket {
                 State::Datagram { endpoint: Arc::new(Endpoint::new()), place: None, peer: None }
             }
         };
-        Self::with_state(core, family, kind, flags, Options::default(), state)
+        Self::enter(|| Self::with_state(core, family, kind, flags, Options::default(), state))
+    }
+
+    /// Puts a new socket into the table.
+    fn enter(make: impl FnOnce() -> Result<(OwnedFd, Arc<Self>)>) -> Result<RawFd> {
+        let whole = fork::exclude();
+        let (fd, socket) = make()?;
+        let fd = fd.into_raw_fd();
+        let old = table::insert(fd, Entry::Direct(socket));
+        drop(whole);
+        drop(old);
+        Ok(fd)
     }
 
     fn with_state(
@@ -100,7 +113,7 @@ impl Socket {
         flags: c_int,
         options: Options,
         state: State,
-    ) -> Result<RawFd> {
+    ) -> Result<(OwnedFd, Arc<Self>)> {
         let (fd, mirror) = Mirror::open(kind.of_socket() | flags)?;
         let socket = Self {
             core: core.clone(),
@@ -108,13 +121,12 @@ impl Socket {
             kind,
             options: Lock::new(options),
             state: Lock::new(state),
-            mirror: Arc::new(Lock::new(mirror)),
+            mirror: Arc::new(Lock::new(Some(mirror))),
             idle: Readiness::default(),
         };
         socket.idle.set(OUT);
-        socket.with_readiness(|readiness| readiness.show_on(&socket.mirror));
-        table::insert(fd, Arc::new(socket));
-        Ok(fd)
+        socket.with_readiness(|readiness| readiness.show_on(socket.mirror.clone()));
+        Ok((fd, Arc::new(socket)))
     }
 
     /// Gives the socket an address of the node.
@@ -185,10 +197,15 @@ impl Socket {
         let timeout = self.options.lock().receive_timeout;
         let connection = self.until_ready(&listener.readiness, IN, false, timeout, || listener.accept())?;
         let remote = connection.flow.remote;
+        let fd = Self::enter(|| self.take_up(connection, flags))?;
+        Ok((fd, self.shown(remote)))
+    }
+
+    /// A socket for a connection that was made to this one's port.
+    pub(crate) fn take_up(&self, connection: Arc<Connection>, flags: c_int) -> Result<(OwnedFd, Arc<Self>)> {
         let options = self.options.lock().inherited();
         let state = State::Connected { connection, place: None, told: true };
-        let fd = Self::with_state(&self.core, self.family, Kind::Stream, flags, options, state)?;
-        Ok((fd, self.shown(remote)))
+        Self::with_state(&self.core, self.family, Kind::Stream, flags, options, state)
     }
 
     /// A datagram socket without a port gets one.
@@ -262,9 +279,15 @@ impl Socket {
         }
     }
 
+    /// What showed the socket's readiness, which shows nothing from now on; `None` where it was taken before.
+    pub(crate) fn take_mirror(&self) -> Option<Mirror> {
+        self.with_readiness(Readiness::hide);
+        self.mirror.lock().take()
+    }
+
     /// Whether calls shall not block.
     pub(crate) fn is_nonblocking(&self) -> bool {
-        self.mirror.lock().is_nonblocking()
+        self.mirror.lock().as_ref().is_some_and(Mirror::is_nonblocking)
     }
 
     /// Repeats `attempt` until it gives something else than `EAGAIN`, waiting in between for one of the bits of
@@ -331,19 +354,9 @@ impl Socket {
             _ => return Err(Errno(libc::ENETUNREACH)),
         }
         let options = self.options.lock().clone();
-        kernel::replace(fd, self.family, self.kind.of_socket(), self.protocol(), &options)?;
+        kernel::replace(fd, self.family, self.kind, &options)?;
         table::remove(fd);
         Ok(())
-    }
-
-    /// The number of the protocol, as `SO_PROTOCOL` tells it.
-    pub(crate) fn protocol(&self) -> c_int {
-        match self.kind {
-            Kind::Stream => libc::IPPROTO_TCP,
-            Kind::Datagram => libc::IPPROTO_UDP,
-            Kind::Echo if self.family == libc::AF_INET6 => libc::IPPROTO_ICMPV6,
-            Kind::Echo => libc::IPPROTO_ICMP,
-        }
     }
 
     /// Where datagram sockets of this kind have their ports.
@@ -362,14 +375,9 @@ impl Socket {
 
     /// A descriptor that showed the end of a connection shows no beginning: where it is to, another takes its place.
     fn renew_mirror(&self) -> Result<()> {
-        let mirror = &mut *self.mirror.lock();
-        if !mirror.is_spent() {
-            return Ok(());
-        }
-        let flags = libc::SOCK_CLOEXEC | if mirror.is_nonblocking() { libc::SOCK_NONBLOCK } else { 0 };
-        let (made, mut renewed) = Mirror::open(self.kind.of_socket() | flags)?;
-        // SAFETY: the descriptor was just made, and nobody else has it.
-        let made = unsafe { OwnedFd::from_raw_fd(made) };
+        let mut mirror = self.mirror.lock();
+        let Some(mirror) = mirror.as_mut().filter(|mirror| mirror.is_spent()) else { return Ok(()) };
+        let (made, mut renewed) = Mirror::open(self.kind.of_socket() | libc::SOCK_CLOEXEC)?;
         for fd in table::descriptors_of(self) {
             kernel::put_behind(fd, &made)?;
         }
@@ -382,7 +390,9 @@ impl Socket {
 
     /// Somebody waits for each arrival, not only for the first.
     pub(crate) fn show_edges(&self) {
-        self.mirror.lock().show_edges();
+        if let Some(mirror) = &mut *self.mirror.lock() {
+            mirror.show_edges();
+        }
     }
 
     /// The state of a stream that is nothing any more.
@@ -399,10 +409,10 @@ impl Socket {
             State::Datagram { endpoint, .. } => endpoint.readiness.hide(),
         }
         match &next {
-            State::Fresh { .. } => self.idle.show_on(&self.mirror),
-            State::Listening { listener, .. } => listener.readiness.show_on(&self.mirror),
-            State::Connected { connection, .. } => connection.readiness.show_on(&self.mirror),
-            State::Datagram { endpoint, .. } => endpoint.readiness.show_on(&self.mirror),
+            State::Fresh { .. } => self.idle.show_on(self.mirror.clone()),
+            State::Listening { listener, .. } => listener.readiness.show_on(self.mirror.clone()),
+            State::Connected { connection, .. } => connection.readiness.show_on(self.mirror.clone()),
+            State::Datagram { endpoint, .. } => endpoint.readiness.show_on(self.mirror.clone()),
         }
         *state = next;
     }
@@ -428,6 +438,16 @@ impl Kind {
         match self {
             Self::Stream => libc::SOCK_STREAM,
             Self::Datagram | Self::Echo => libc::SOCK_DGRAM,
+        }
+    }
+
+    /// The number of its protocol, as `SO_PROTOCOL` tells it.
+    pub(crate) fn protocol(self, family: c_int) -> c_int {
+        match self {
+            Self::Stream => libc::IPPROTO_TCP,
+            Self::Datagram => libc::IPPROTO_UDP,
+            Self::Echo if family == libc::AF_INET6 => libc::IPPROTO_ICMPV6,
+            Self::Echo => libc::IPPROTO_ICMP,
         }
     }
 }

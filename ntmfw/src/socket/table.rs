@@ -2,31 +2,108 @@
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
+use crate::descriptors::Numbers;
+use crate::socket::carrying::Carried;
 use crate::socket::state::Socket;
 use crate::sync::Shared;
 
-static TABLE: std::sync::LazyLock<Shared<HashMap<RawFd, Arc<Socket>>>> = std::sync::LazyLock::new(Shared::default);
+/// What stands behind a descriptor of ours.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// A socket of this process: bytes go straight to the stack.
+    Direct(Arc<Socket>),
+    /// Bytes go through the descriptor itself.
+    Carried(Arc<Carried>),
+}
 
-/// The socket of this descriptor; `None`: it is the kernel's.
+pub(crate) type Entries = HashMap<RawFd, Entry>;
+
+static TABLE: std::sync::LazyLock<Shared<Entries>> = std::sync::LazyLock::new(Shared::default);
+/// The same numbers, for those who only want to know that a descriptor is none of ours.
+static NUMBERS: Numbers = Numbers::new();
+
+/// The socket that calls on this descriptor act on; `None`: they are made in the kernel, because the descriptor is
+/// the kernel's, or because it carries data.
 pub(crate) fn find(fd: RawFd) -> Option<Arc<Socket>> {
+    match entry(fd)? {
+        Entry::Direct(socket) => Some(socket),
+        Entry::Carried(_) => None,
+    }
+}
+
+/// What the descriptor carries, if it does.
+pub(crate) fn carried(fd: RawFd) -> Option<Arc<Carried>> {
+    match entry(fd)? {
+        Entry::Direct(_) => None,
+        Entry::Carried(carried) => Some(carried),
+    }
+}
+
+/// What stands behind the descriptor; `None`: it is the kernel's.
+pub(crate) fn entry(fd: RawFd) -> Option<Entry> {
+    if !NUMBERS.has(fd) {
+        return None;
+    }
     TABLE.read().get(&fd).cloned()
 }
 
-/// The descriptor is this socket from now on. Whatever it was before was closed behind the library's back.
-pub(crate) fn insert(fd: RawFd, socket: Arc<Socket>) {
-    let old = TABLE.write().insert(fd, socket);
-    drop(old);
+/// The descriptor is this from now on; gives what it was, which was closed behind the library's back.
+pub(crate) fn insert(fd: RawFd, entry: Entry) -> Option<Entry> {
+    NUMBERS.add(fd);
+    TABLE.write().insert(fd, entry)
 }
 
-/// The descriptor is the kernel's from now on.
-pub(crate) fn remove(fd: RawFd) -> Option<Arc<Socket>> {
-    TABLE.write().remove(&fd)
+/// The descriptor is the kernel's from now on; gives what it was.
+pub(crate) fn remove(fd: RawFd) -> Option<Entry> {
+    if !NUMBERS.has(fd) {
+        return None;
+    }
+    let entry = TABLE.write().remove(&fd);
+    NUMBERS.remove(fd);
+    entry
 }
 
-/// The descriptors of a socket.
-pub(crate) fn descriptors_of(socket: &Socket) -> Vec<RawFd> {
+/// `copy` is what `fd` is from now on; gives what `copy` was.
+pub(crate) fn share(fd: RawFd, copy: RawFd) -> Option<Entry> {
+    match entry(fd) {
+        Some(entry) => insert(copy, entry),
+        None => remove(copy),
+    }
+}
+
+/// All sockets that calls act on directly, each once.
+pub(crate) fn sockets() -> Vec<Arc<Socket>> {
     let table = TABLE.read();
-    table.iter().filter(|(_, held)| std::ptr::eq(Arc::as_ptr(held), socket)).map(|(fd, _)| *fd).collect()
+    let mut sockets: Vec<Arc<Socket>> = Vec::new();
+    for entry in table.values() {
+        if let Entry::Direct(socket) = entry
+            && !sockets.iter().any(|known| Arc::ptr_eq(known, socket))
+        {
+            sockets.push(socket.clone());
+        }
+    }
+    sockets
+}
+
+/// The descriptors of what `which` picks.
+pub(crate) fn descriptors(which: impl Fn(&Entry) -> bool) -> Vec<RawFd> {
+    TABLE.read().iter().filter(|(_, entry)| which(entry)).map(|(fd, _)| *fd).collect()
+}
+
+/// The descriptors of a socket that calls act on directly.
+pub(crate) fn descriptors_of(socket: &Socket) -> Vec<RawFd> {
+    descriptors(|entry| matches!(entry, Entry::Direct(held) if std::ptr::eq(Arc::as_ptr(held), socket)))
+}
+
+/// Holds the table still.
+pub(crate) fn hold() -> RwLockWriteGuard<'static, Entries> {
+    TABLE.write()
+}
+
+/// What [`remove`] does, for whoever holds the table.
+pub(crate) fn forget(held: &mut Entries, fd: RawFd) -> Option<Entry> {
+    NUMBERS.remove(fd);
+    held.remove(&fd)
 }

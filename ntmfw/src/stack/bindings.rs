@@ -139,7 +139,7 @@ impl<T: Holder> Bindings<T> {
         };
         let best = fitting().map(|(rank, ..)| rank).max()?;
         let equal = || fitting().filter(|(rank, ..)| *rank == best);
-        let (_, sharing, last) = equal().last()?;
+        let (_, sharing, last) = equal().next_back()?;
         if !sharing.by_part {
             return Some(last.clone());
         }

@@ -4,14 +4,15 @@
 //! datagram socket's by disconnecting, which can be undone. The error that is shown is always the same; what it
 //! really is the library tells.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd as _;
 
 use libc::{c_int, sa_family_t, sockaddr_un, socklen_t};
 
+use crate::descriptors::Own;
 use crate::stack::mirror::put;
 
 /// Shows an error, and the hang-up that cannot be taken back.
-pub(super) fn raise_on_stream(front: &OwnedFd, back: OwnedFd) {
+pub(super) fn raise_on_stream(front: &Own, back: Own) {
     // What fills the buffer already is as good as one byte more.
     put(front);
     drop(back);
@@ -19,7 +20,7 @@ pub(super) fn raise_on_stream(front: &OwnedFd, back: OwnedFd) {
 
 /// Shows an error until it is cleared. Where the system refuses a part of it nothing is shown, and calls tell of the error
 /// all the same.
-pub(super) fn raise_on_datagrams(front: &OwnedFd, back: &OwnedFd) {
+pub(super) fn raise_on_datagrams(front: &Own, back: &Own) {
     let Some((name, length)) = name(front) else { return };
     // SAFETY: zeros are an address of no family.
     let nobody: sockaddr_un = unsafe { std::mem::zeroed() };
@@ -32,7 +33,7 @@ pub(super) fn raise_on_datagrams(front: &OwnedFd, back: &OwnedFd) {
 }
 
 /// The error is shown no more.
-pub(super) fn clear(front: &OwnedFd) {
+pub(super) fn clear(front: &Own) {
     let mut error: c_int = 0;
     let mut length = size_of::<c_int>() as socklen_t;
     // SAFETY: there is room for the number and for its length.
@@ -43,7 +44,7 @@ pub(super) fn clear(front: &OwnedFd) {
 }
 
 /// The socket's name, by which its other end finds it again: one of the system's choosing, given the first time.
-fn name(socket: &OwnedFd) -> Option<(sockaddr_un, socklen_t)> {
+fn name(socket: &Own) -> Option<(sockaddr_un, socklen_t)> {
     // SAFETY: zeros are an address.
     let mut name: sockaddr_un = unsafe { std::mem::zeroed() };
     name.sun_family = libc::AF_UNIX as sa_family_t;

@@ -3,12 +3,40 @@
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
 //! it unwritable, shut down it shows the end and the hang-up, and [`fault`] makes errors visible.
 
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::stack::fault;
-use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP};
+use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Show};
+use crate::sync::Lock;
+
+/// Bytes on their way through a descriptor that carries data, each way; the kernel gives what its limits allow.
+const CARRIED: libc::c_int = 256 << 10;
+
+/// A pair that bytes pass through, as the library has it.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) back: Own,
+    /// Which socket the application's end is. The library keeps no descriptor of it, so that it is told when the last
+    /// one is closed.
+    pub(crate) front: libc::ino_t,
+}
+
+impl Ends {
+    /// A new pair and the application's descriptor of it.
+    pub(crate) fn open(kind: libc::c_int) -> Result<(OwnedFd, Self)> {
+        let (front, back) = pair(kind)?;
+        let ends = Self::of(&front, Own::new(back))?;
+        Ok((front, ends))
+    }
+
+    fn of(front: &impl AsRawFd, back: Own) -> Result<Self> {
+        set_buffer(front, CARRIED);
+        set_buffer(&back, CARRIED);
+        Ok(Self { back, front: inode_of(front)? })
+    }
+}
 
 const PAGE: usize = 4_096;
 
@@ -17,9 +45,9 @@ const PAGE: usize = 4_096;
 pub(crate) struct Mirror {
     /// Another descriptor of the application's end: what lies there is taken back through it, even where the
     /// application's own number means something else by now.
-    front: OwnedFd,
+    front: Own,
     /// Closed when a stream has failed.
-    back: Option<OwnedFd>,
+    back: Option<Own>,
     is_stream: bool,
     readable: bool,
     blocked: bool,
@@ -33,21 +61,13 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// A new descriptor for the application, and what steers it. `kind` is `SOCK_STREAM` or `SOCK_DGRAM`, with
     /// `SOCK_CLOEXEC` and `SOCK_NONBLOCK` as the application asked.
-    pub(crate) fn open(kind: libc::c_int) -> Result<(RawFd, Self)> {
-        let mut ends = [-1; 2];
-        // SAFETY: room for two descriptors is given.
-        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
-            return Err(Errno::last());
-        }
-        // SAFETY: the system just made both, and nobody else has them.
-        let (front, back) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
-        let back = lift(back)?;
-        let ours = lift(front.try_clone()?)?;
-        set_small(&ours);
-        let fd = std::os::fd::IntoRawFd::into_raw_fd(front);
+    pub(crate) fn open(kind: libc::c_int) -> Result<(OwnedFd, Self)> {
+        let (front, back) = pair(kind)?;
+        let ours = Own::new(front.try_clone()?);
+        set_buffer(&ours, SMALLEST);
         let mirror = Self {
             front: ours,
-            back: Some(back),
+            back: Some(Own::new(back)),
             is_stream: kind & libc::SOCK_STREAM != 0,
             readable: false,
             blocked: false,
@@ -56,7 +76,31 @@ impl Mirror {
             failed: false,
             edges: false,
         };
-        Ok((fd, mirror))
+        Ok((front, mirror))
+    }
+
+    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. The mirror itself
+    /// is given back where its pair can carry nothing: a stream that has shown its end, and datagrams, because nobody
+    /// is told of the last descriptor that is closed where the pair is of datagrams.
+    pub(crate) fn into_ends(mut self) -> std::result::Result<Result<Ends>, Self> {
+        let back = match self.back.take() {
+            Some(back) if self.is_stream && !self.ended && !self.hung_up => back,
+            back => return Err(Self { back, ..self }),
+        };
+        if self.readable {
+            take(&self.front, PAGE);
+        }
+        if self.blocked {
+            while take(&back, PAGE) {}
+        }
+        Ok(Ends::of(&self.front, back))
+    }
+
+    /// Another descriptor has taken the place of the one that this showed on: who sleeps on the old one looks again.
+    pub(crate) fn dismiss(self) {
+        if let Some(back) = &self.back {
+            put(back);
+        }
     }
 
     /// Whether blocking calls shall not block: the application may change that with `fcntl` at any time.
@@ -70,7 +114,7 @@ impl Mirror {
         self.hung_up
     }
 
-    pub(crate) fn show(&mut self, bits: u32) {
+    fn show(&mut self, bits: u32) {
         let failed = bits & ERR != 0;
         // First, because an error that is shown would be taken for the answer of what follows.
         if self.failed && !failed {
@@ -103,7 +147,7 @@ impl Mirror {
     }
 
     /// More came while something lay unread.
-    pub(crate) fn show_arrival(&mut self) {
+    fn show_arrival(&self) {
         if let Some(back) = self.back.as_ref().filter(|_| self.edges && self.readable)
             && put(back)
         {
@@ -151,41 +195,62 @@ impl Mirror {
     }
 }
 
+impl Show for Lock<Option<Mirror>> {
+    fn show(&self, bits: u32) {
+        if let Some(mirror) = &mut *self.lock() {
+            mirror.show(bits);
+        }
+    }
+
+    fn show_arrival(&self) {
+        if let Some(mirror) = &*self.lock() {
+            mirror.show_arrival();
+        }
+    }
+}
+
 /// Puts one byte in; whether there was room.
-pub(super) fn put(into: &OwnedFd) -> bool {
+pub(super) fn put(into: &Own) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte is read from a valid place.
     unsafe { libc::send(into.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) == 1 }
 }
 
 /// Takes what lies there, up to `most` bytes of a page; whether there was anything.
-fn take(from: &OwnedFd, most: usize) -> bool {
+fn take(from: &Own, most: usize) -> bool {
     let mut room = [0_u8; PAGE];
     // SAFETY: the room is at least as large as said.
     unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), most.min(PAGE), libc::MSG_DONTWAIT) > 0 }
 }
 
-fn set_small(fd: &OwnedFd) {
-    // The smallest there is: few bytes fill it.
-    let bytes: libc::c_int = 1;
+/// Which socket a descriptor stands for, whatever its number.
+pub(crate) fn inode_of(fd: &impl AsRawFd) -> Result<libc::ino_t> {
+    // SAFETY: all zeros are a `stat`, and the system fills it.
+    unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        if libc::fstat(fd.as_raw_fd(), &raw mut about) < 0 { Err(Errno::last()) } else { Ok(about.st_ino) }
+    }
+}
+
+fn pair(kind: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: room for two descriptors is given.
+    if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: the system just made both, and nobody else has them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Few bytes fill it: the kernel makes the least of it that it can.
+const SMALLEST: libc::c_int = 1;
+
+fn set_buffer(fd: &impl AsRawFd, bytes: libc::c_int) {
     // SAFETY: the value has the size said.
     unsafe {
         let size = size_of::<libc::c_int>() as libc::socklen_t;
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const bytes).cast(), size);
     }
-}
-
-/// Moves a descriptor of the library out of the low numbers, which are the application's: `select` can use
-/// nothing above 1,023. Where the limit leaves no higher number, it stays.
-fn lift(fd: OwnedFd) -> io::Result<OwnedFd> {
-    const ABOVE: libc::c_int = 1_024;
-    // SAFETY: makes another descriptor of one that is owned.
-    let lifted = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE) };
-    if lifted < 0 {
-        return Ok(fd);
-    }
-    // SAFETY: the system just made it, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(lifted) })
 }
 
 #[cfg(test)]
@@ -200,9 +265,8 @@ mod tests {
         }
 
         fn open_of(kind: libc::c_int) -> (Self, Mirror) {
-            let (fd, mirror) = Mirror::open(kind | libc::SOCK_CLOEXEC).expect("a pair");
-            // SAFETY: the descriptor was just made for us.
-            (Self(unsafe { OwnedFd::from_raw_fd(fd) }), mirror)
+            let (front, mirror) = Mirror::open(kind | libc::SOCK_CLOEXEC).expect("a pair");
+            (Self(front), mirror)
         }
 
         /// What the kernel's `poll` says.
@@ -302,10 +366,46 @@ mod tests {
     }
 
     #[test]
-    fn the_librarys_own_descriptors_leave_the_low_numbers_to_the_application() {
-        let (_application, mirror) = Application::open();
-        assert!(
-            mirror.front.as_raw_fd() >= 1_024 && mirror.back.as_ref().is_some_and(|back| back.as_raw_fd() >= 1_024)
-        );
+    fn a_pair_that_carries_holds_nothing_that_was_for_show_and_has_room() {
+        for bits in [IN, OUT, OUT | IN] {
+            let (application, mut mirror) = Application::open();
+            mirror.show(0);
+            mirror.show(bits);
+            let ends = mirror.into_ends().expect("it has shown no end").expect("a pair");
+            assert_eq!(application.polled(), OUT, "{bits:x}");
+            carry_much(&application, &ends);
+        }
+    }
+
+    #[test]
+    fn what_can_carry_nothing_is_replaced_and_whoever_sleeps_on_it_looks_again() {
+        for (kind, shown, carrying) in [
+            (libc::SOCK_STREAM, OUT | IN | RDHUP, libc::SOCK_STREAM),
+            (libc::SOCK_STREAM, IN | HUP, libc::SOCK_STREAM),
+            (libc::SOCK_STREAM, IN | OUT | HUP | ERR, libc::SOCK_STREAM),
+            (libc::SOCK_DGRAM, OUT, libc::SOCK_SEQPACKET),
+        ] {
+            let (old, mut mirror) = Application::open_of(kind);
+            mirror.show(shown);
+            mirror.into_ends().expect_err("it can carry nothing").dismiss();
+            assert_eq!(old.polled() & IN, IN, "{kind} {shown:x}");
+            let (front, ends) = Ends::open(carrying | libc::SOCK_CLOEXEC).expect("a pair");
+            let new = Application(front);
+            assert_eq!(new.polled(), OUT);
+            carry_much(&new, &ends);
+        }
+    }
+
+    fn carry_much(application: &Application, ends: &Ends) {
+        let text = [7_u8; 60_000];
+        let mut room = [0_u8; 60_001];
+        // SAFETY: so many bytes are there, and there is so much room.
+        unsafe {
+            let (fd, flags) = (application.0.as_raw_fd(), libc::MSG_DONTWAIT);
+            assert_eq!(libc::send(fd, text.as_ptr().cast(), text.len(), flags), 60_000);
+            let flags = libc::MSG_WAITALL | flags;
+            let got = libc::recv(ends.back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags);
+            assert_eq!((got, &room[..60_000]), (60_000, &text[..]));
+        }
     }
 }

@@ -147,6 +147,12 @@ impl Stack {
         }
     }
 
+    /// Whether some connection still has something to send: bytes, or that it ends.
+    pub(crate) fn has_unsent(&self) -> bool {
+        let connections: Vec<_> = self.connections.read().values().cloned().collect();
+        connections.iter().any(|connection| connection.has_unsent())
+    }
+
     pub(crate) fn forget(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write();
         if connections.get(&connection.flow).is_some_and(|held| Arc::ptr_eq(held, connection)) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::stack::mirror::Mirror;
 use crate::stack::parker::Parker;
 use crate::sync::Lock;
 
@@ -14,12 +13,20 @@ pub(crate) const HUP: u32 = libc::POLLHUP as u32;
 pub(crate) const ERR: u32 = libc::POLLERR as u32;
 pub(crate) const RDHUP: u32 = libc::POLLRDHUP as u32;
 
+/// Tells somebody outside what a socket is ready for.
+pub(crate) trait Show: std::fmt::Debug + Send + Sync {
+    fn show(&self, bits: u32);
+
+    /// More came of what there was already.
+    fn show_arrival(&self);
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     bits: AtomicU32,
     waiters: Lock<Vec<(Arc<Parker>, u32)>>,
-    /// The descriptor that shows these bits, where the socket has one.
-    mirror: Lock<Option<Arc<Lock<Mirror>>>>,
+    /// What shows these bits, where the socket has a descriptor.
+    shown: Lock<Option<Arc<dyn Show>>>,
 }
 
 impl Readiness {
@@ -31,15 +38,14 @@ impl Readiness {
         self.bits() & any_of != 0
     }
 
-    /// The descriptor follows from now on.
-    pub(crate) fn show_on(&self, mirror: &Arc<Lock<Mirror>>) {
-        let mut shown = self.mirror.lock();
-        shown.insert(mirror.clone()).lock().show(self.bits());
+    /// It is shown here from now on.
+    pub(crate) fn show_on(&self, on: Arc<dyn Show>) {
+        self.shown.lock().insert(on).show(self.bits());
     }
 
-    /// The descriptor is another's now.
+    /// It is shown no more: the descriptor is another's now.
     pub(crate) fn hide(&self) {
-        *self.mirror.lock() = None;
+        *self.shown.lock() = None;
     }
 
     /// The socket is ready for this and nothing else.
@@ -69,8 +75,8 @@ impl Readiness {
 
     /// More came of what there was already.
     pub(crate) fn show_arrival(&self) {
-        if let Some(mirror) = self.mirror.lock().as_ref() {
-            mirror.lock().show_arrival();
+        if let Some(shown) = self.shown.lock().as_ref() {
+            shown.show_arrival();
         }
     }
 
@@ -85,8 +91,8 @@ impl Readiness {
 
     /// Shows the bits that a waiting thread was expected to take, and did not.
     pub(crate) fn reflect(&self) {
-        if let Some(mirror) = self.mirror.lock().as_ref() {
-            mirror.lock().show(self.bits());
+        if let Some(shown) = self.shown.lock().as_ref() {
+            shown.show(self.bits());
         }
     }
 }

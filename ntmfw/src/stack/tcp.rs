@@ -86,6 +86,8 @@ impl Default for TcpOptions {
     }
 }
 
+type TcpSocket = Socket<'static>;
+
 pub(crate) struct Connection {
     pub(crate) flow: FlowId,
     pub(crate) readiness: Readiness,
@@ -262,6 +264,27 @@ impl Connection {
 
     /// Queues what fits and sends what may go; `more` will come in a moment. `EAGAIN` where nothing fits.
     pub(crate) fn send(self: &Arc<Self>, core: &Core, data: &[u8], more: bool) -> Result<usize> {
+        self.send_by(core, |inner| inner.queue(core.now(), data, more))
+    }
+
+    /// Queues what `fill` writes into the room that there is, and gives what `fill` gives. `EAGAIN` where there is no
+    /// room; `fill` was not called then.
+    pub(crate) fn send_from(
+        self: &Arc<Self>,
+        core: &Core,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        self.send_by(core, |inner| {
+            inner.uncork();
+            let filled = inner.socket().send(|room| {
+                let filled = if room.is_empty() { Err(Errno(libc::EAGAIN)) } else { fill(room) };
+                (filled.unwrap_or(0), filled)
+            });
+            filled.unwrap_or(Err(Errno(libc::EPIPE)))
+        })
+    }
+
+    fn send_by(self: &Arc<Self>, core: &Core, queue: impl FnOnce(&mut Inner) -> Result<usize>) -> Result<usize> {
         self.with(core, |inner| {
             inner.check()?;
             let reserved = inner.reserved;
@@ -270,7 +293,7 @@ impl Connection {
                 let early = reserved || matches!(socket.state(), State::SynSent | State::SynReceived);
                 return Err(Errno(if early { libc::EAGAIN } else { libc::EPIPE }));
             }
-            let taken = inner.queue(core.now(), data, more)?;
+            let taken = queue(inner)?;
             inner.taken += taken as u64;
             Ok(taken)
         })
@@ -278,14 +301,33 @@ impl Connection {
 
     /// Gives what has come; 0 at the end of the stream, `EAGAIN` where nothing has come.
     pub(crate) fn recv(self: &Arc<Self>, core: &Core, room: &mut [u8], peek: bool) -> Result<usize> {
+        self.recv_by(core, |socket| {
+            let got = if peek { socket.peek_slice(room) } else { socket.recv_slice(room) };
+            got.map_err(|_| Errno(libc::ENOTCONN))
+        })
+    }
+
+    /// Shows `take` what has come; so much as it says it took is gone, and what it gives is given.
+    pub(crate) fn recv_into(self: &Arc<Self>, core: &Core, take: impl FnOnce(&[u8]) -> Result<usize>) -> Result<usize> {
+        self.recv_by(core, |socket| {
+            let taken = socket.recv(|data| {
+                let taken = take(data);
+                (taken.unwrap_or(0), taken)
+            });
+            taken.unwrap_or(Err(Errno(libc::ENOTCONN)))
+        })
+    }
+
+    fn recv_by(self: &Arc<Self>, core: &Core, take: impl FnOnce(&mut TcpSocket) -> Result<usize>) -> Result<usize> {
         let inner = &mut *self.inner.lock();
         let (deaf, failed, reserved) = (inner.deaf, inner.error, inner.reserved);
         let socket = inner.socket();
         if socket.can_recv() {
-            let got = if peek { socket.peek_slice(room) } else { socket.recv_slice(room) };
-            let got = got.map_err(|_| Errno(libc::ENOTCONN))?;
-            if !peek {
-                inner.given += got as u64;
+            let before = socket.recv_queue();
+            let taken = take(socket);
+            let gone = before - socket.recv_queue();
+            inner.given += gone as u64;
+            if gone > 0 {
                 // What was taken may open the window, or leave nothing to read.
                 let wants_to_send = inner.is_due(core.now());
                 if wants_to_send {
@@ -294,7 +336,7 @@ impl Connection {
                     self.show(inner);
                 }
             }
-            return Ok(got);
+            return taken;
         }
         if let Some(error) = failed {
             inner.error = None;
@@ -381,6 +423,11 @@ impl Connection {
         let inner = &mut *self.inner.lock();
         let unacknowledged = inner.unacknowledged();
         (inner.socket().recv_queue(), unacknowledged)
+    }
+
+    /// Whether the peer has not acknowledged everything yet, the end included.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
     }
 
     pub(crate) fn state(&self) -> State {
@@ -511,7 +558,7 @@ impl Connection {
 }
 
 impl Inner {
-    fn socket(&mut self) -> &mut Socket<'static> {
+    fn socket(&mut self) -> &mut TcpSocket {
         self.sockets.get_mut(self.handle)
     }
 

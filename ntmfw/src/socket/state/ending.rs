@@ -82,6 +82,16 @@ impl Socket {
         self.core.settle();
     }
 
+    /// Closes it without anybody who could wait; what the other end sent and nobody read makes it a reset, as does
+    /// `abruptly`.
+    pub(crate) fn close_unattended(&self, abruptly: bool) {
+        {
+            let linger = &mut self.options.lock().linger;
+            *linger = (abruptly || *linger == Some(Duration::ZERO)).then_some(Duration::ZERO);
+        }
+        self.close();
+    }
+
     /// Waits until what was sent has arrived, or the time is over.
     fn linger(&self, connection: &Arc<Connection>, patience: Duration) {
         let until = self.core.now() + patience;

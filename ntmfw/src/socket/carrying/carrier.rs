@@ -1,0 +1,271 @@
+//! The thread that moves what passes through descriptors.
+//!
+//! It sleeps until a holder did something, which epoll tells once each time, or until a connection has something or
+//! room again, which the connection's readiness tells ([`Call`]). It reads the tunnels meanwhile if nobody else does.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use once_cell::sync::OnceCell;
+
+use crate::bell::Bell;
+use crate::descriptors::Own;
+use crate::errno::{Errno, Result};
+use crate::negotiation::start::block_signals;
+use crate::packet::reader::Beside;
+use crate::runtime::Core;
+use crate::socket::carrying::{Ends, holders_end};
+use crate::socket::polling;
+use crate::socket::state::Socket;
+use crate::stack::readiness::Show;
+use crate::sync::Lock;
+
+/// What epoll tells at most in one go.
+const EVENTS: usize = 64;
+/// The bell's number in the epoll set; carried sockets have others.
+const BELL: u64 = 0;
+
+/// What passes through one descriptor.
+pub(crate) trait Cargo: Send {
+    /// Moves what can be moved now, in a bounded time. `closing`: the process ends; nothing is waited for but what
+    /// holders have written already.
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress;
+}
+
+/// What a cargo came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing moves until one side does something.
+    Waiting,
+    /// There is more, and others shall have their turn first.
+    More,
+    /// Nothing will move any more: everything has, and holders have closed.
+    Closed,
+    /// The holders closed, and left unread what had come.
+    Left,
+    /// The connection failed.
+    Broken,
+}
+
+/// Asks the thread to look at one socket.
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    hub: &'static Hub,
+    called: AtomicBool,
+}
+
+impl Show for Call {
+    fn show(&self, _: u32) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            self.hub.tell(|letters| letters.due.push(self.number));
+        }
+    }
+
+    /// Whatever there was has moved by then, or waits for room in the pair.
+    fn show_arrival(&self) {}
+}
+
+/// A socket that carries data.
+struct Freight {
+    socket: Arc<Socket>,
+    ends: Ends,
+    cargo: Box<dyn Cargo>,
+    call: Arc<Call>,
+}
+
+/// What the thread is told.
+#[derive(Default)]
+struct Letters {
+    new: Vec<(Arc<Socket>, Ends, Box<dyn Cargo>)>,
+    due: Vec<u64>,
+    /// The process ends: everything is to be closed, and that is to be told here.
+    closing: Option<Sender<()>>,
+    unread: bool,
+}
+
+struct Hub {
+    set: Own,
+    bell: Bell,
+    letters: Lock<Letters>,
+    /// The sockets by the holders' ends of their pairs.
+    carried: Lock<HashMap<libc::ino_t, Weak<Socket>>>,
+}
+
+static HUB: OnceCell<Hub> = OnceCell::new();
+
+/// From now on what passes through these ends is moved.
+pub(super) fn load(socket: &Arc<Socket>, ends: Ends, cargo: Box<dyn Cargo>) -> Result<()> {
+    let hub = HUB.get_or_try_init(|| Hub::new().map_err(Errno::from))?;
+    static RUNS: OnceCell<()> = OnceCell::new();
+    RUNS.get_or_try_init(|| {
+        let core = socket.core.clone();
+        let name = "ntmfw-carrier".to_owned();
+        let spawned = std::thread::Builder::new().name(name).spawn(move || {
+            block_signals();
+            hub.run(&core);
+        });
+        spawned.map(|_| ()).map_err(Errno::from)
+    })?;
+    hub.carried.lock().insert(ends.front, Arc::downgrade(socket));
+    hub.tell(|letters| letters.new.push((socket.clone(), ends, cargo)));
+    Ok(())
+}
+
+/// The socket that passes through this end of a pair, if it is one of this process.
+pub(super) fn find(front: libc::ino_t) -> Option<Weak<Socket>> {
+    HUB.get()?.carried.lock().get(&front).cloned()
+}
+
+/// Sends what holders have written so far and closes everything; gives up after `patience`.
+pub(crate) fn close_all(patience: Duration) {
+    let Some(hub) = HUB.get() else { return };
+    let (done, all_done) = crossbeam_channel::bounded(1);
+    hub.tell(|letters| letters.closing = Some(done));
+    let _ = all_done.recv_timeout(patience);
+}
+
+impl Hub {
+    fn new() -> std::io::Result<Self> {
+        // SAFETY: takes a number and gives a descriptor or an error.
+        let set = Own::made(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        let bell = Bell::new()?;
+        let hub = Self { set, bell, letters: Lock::default(), carried: Lock::default() };
+        hub.watch(hub.bell.as_raw_fd(), libc::EPOLLIN, BELL)?;
+        Ok(hub)
+    }
+
+    fn watch(&self, fd: RawFd, events: libc::c_int, number: u64) -> std::io::Result<()> {
+        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: number };
+        // SAFETY: `event` is valid for the call; both descriptors are only numbers to the kernel.
+        if unsafe { libc::epoll_ctl(self.set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    fn tell(&self, write: impl FnOnce(&mut Letters)) {
+        let mut letters = self.letters.lock();
+        write(&mut letters);
+        if !std::mem::replace(&mut letters.unread, true) {
+            self.bell.ring();
+        }
+    }
+
+    /// The thread's whole life.
+    fn run(&'static self, core: &Core) {
+        let mut freights: HashMap<u64, Freight> = HashMap::new();
+        let mut last = BELL;
+        let mut closing: Option<Sender<()>> = None;
+        let mut due: Vec<u64> = Vec::new();
+        loop {
+            self.wait(&mut due);
+            let letters = self.take_letters();
+            for (socket, ends, cargo) in letters.new {
+                last += 1;
+                if let Some(freight) = self.take_up(last, socket, ends, cargo) {
+                    freights.insert(last, freight);
+                }
+            }
+            due.extend(letters.due);
+            if let Some(done) = letters.closing {
+                closing = Some(done);
+                due.extend(freights.keys());
+            }
+            due.sort_unstable();
+            due.dedup();
+            for number in due.drain(..) {
+                let Some(freight) = freights.get_mut(&number) else { continue };
+                match freight.pump(closing.is_some()) {
+                    Progress::Waiting => {}
+                    Progress::More => freight.call.show(0),
+                    over => {
+                        if let Some(freight) = freights.remove(&number) {
+                            self.carried.lock().remove(&freight.ends.front);
+                            freight.end(over);
+                        }
+                    }
+                }
+            }
+            core.settle();
+            if freights.is_empty()
+                && let Some(done) = closing.take()
+            {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Waits until something is due, or somebody wrote.
+    fn wait(&self, due: &mut Vec<u64>) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        let set = self.set.as_raw_fd();
+        let mut watched = [libc::pollfd { fd: set, events: libc::POLLIN, revents: 0 }];
+        let mut beside = Beside { extra: &mut watched, mask: None };
+        let told = polling::wait(None, &mut beside, |time| {
+            let time = polling::to_milliseconds(time);
+            // SAFETY: there is room for so many events.
+            polling::counted(unsafe { libc::epoll_wait(set, events.as_mut_ptr(), EVENTS as libc::c_int, time) })
+        });
+        due.extend(events[..told.unwrap_or(0)].iter().map(|event| event.u64).filter(|number| *number != BELL));
+    }
+
+    fn take_letters(&self) -> Letters {
+        let mut letters = self.letters.lock();
+        if letters.unread {
+            self.bell.silence();
+        }
+        std::mem::take(&mut letters)
+    }
+
+    fn take_up(&'static self, number: u64, socket: Arc<Socket>, ends: Ends, cargo: Box<dyn Cargo>) -> Option<Freight> {
+        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        let call = Arc::new(Call { number, hub: self, called: AtomicBool::new(false) });
+        let freight = Freight { socket, ends, cargo, call };
+        if self.watch(freight.ends.back.as_raw_fd(), events, number).is_err() {
+            // Without memory for the watch nobody could move anything.
+            freight.end(Progress::Broken);
+            return None;
+        }
+        let call = freight.call.clone();
+        freight.socket.with_readiness(|readiness| readiness.show_on(call));
+        Some(freight)
+    }
+}
+
+impl Freight {
+    fn pump(&mut self, closing: bool) -> Progress {
+        // What happens from here on asks for another look.
+        self.call.called.store(false, Ordering::Release);
+        self.cargo.pump(&self.socket, &self.ends, closing)
+    }
+
+    fn end(self, how: Progress) {
+        if how == Progress::Broken {
+            self.show_reset();
+        }
+        // Before the connection's ports are free for others.
+        drop(self.ends);
+        self.socket.close_unattended(how == Progress::Left);
+    }
+
+    /// Closing an end with something unread in it is a reset for the other one. Where holders have written nothing,
+    /// that something must be put there; where this process has no descriptor to do so, holders see an end.
+    fn show_reset(&self) {
+        if let Some(front) = holders_end(&self.socket, &self.ends) {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: one byte is read from a valid place.
+            unsafe { libc::send(front.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) };
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hub")
+    }
+}

@@ -1,0 +1,179 @@
+//! Connections that a port has accepted, passed to whoever calls `accept` on a descriptor of it.
+//!
+//! Each comes as one record: a descriptor that carries the connection's data, and a line of text that says whose it is,
+//! `FAMILY LOCAL REMOTE`, filled up with spaces.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
+
+use libc::c_int;
+
+use crate::errno::{Errno, Result};
+use crate::runtime;
+use crate::socket::carrying::carrier::{self, Cargo, Progress};
+use crate::socket::carrying::{Carried, Ends, carry_new, hung_up};
+use crate::socket::fork;
+use crate::socket::state::{Kind, Socket};
+use crate::socket::table::{self, Entry};
+use crate::stack::listener::Listener;
+use crate::stack::mirror::inode_of;
+
+/// Two addresses of IPv6 with scopes, and some.
+const RECORD: usize = 160;
+/// Connections passed before others have their turn.
+const TURN: usize = 16;
+/// Room for the ancillary data that one descriptor needs.
+const CONTROL: usize = 64;
+
+pub(super) struct Connections {
+    listener: Arc<Listener>,
+    /// One that the pair had no room for.
+    waiting: Option<(OwnedFd, String)>,
+}
+
+impl Connections {
+    pub(super) fn new(listener: Arc<Listener>) -> Self {
+        Self { listener, waiting: None }
+    }
+
+    fn next(&mut self, socket: &Socket) -> Result<(OwnedFd, String)> {
+        if let Some(waiting) = self.waiting.take() {
+            return Ok(waiting);
+        }
+        let connection = self.listener.accept()?;
+        let _whole = fork::exclude();
+        let (fd, accepted) = socket.take_up(connection, libc::SOCK_CLOEXEC)?;
+        let text = format!("{} {} {}", accepted.family, accepted.local_address(), accepted.peer_address()?);
+        Ok((carry_new(fd, &accepted)?, text))
+    }
+}
+
+impl Cargo for Connections {
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
+        if closing || hung_up(ends) {
+            return Progress::Closed;
+        }
+        for _ in 0..TURN {
+            let next = match self.next(socket) {
+                Ok(next) => next,
+                Err(Errno(libc::EAGAIN)) => return Progress::Waiting,
+                // That one is lost: it ended already, or this process has no descriptor left for it.
+                Err(_) => continue,
+            };
+            match pass(ends.back.as_raw_fd(), &next.0, &next.1) {
+                Ok(()) => {}
+                Err(Errno(libc::EPIPE | libc::ECONNRESET)) => return Progress::Closed,
+                Err(_) => {
+                    self.waiting = Some(next);
+                    return Progress::Waiting;
+                }
+            }
+        }
+        Progress::More
+    }
+}
+
+/// The next connection that comes through `fd`, as a descriptor of its own, and who is at its other end.
+pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, SocketAddr)> {
+    let (accepted, text) = receive(fd, flags & libc::SOCK_CLOEXEC != 0)?;
+    let socket = if runtime::is_child() { None } else { carrier::find(inode_of(&accepted)?) };
+    let carried = parse(&text, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
+    let remote = carried.remote.ok_or(Errno(libc::EPROTO))?;
+    if flags & libc::SOCK_NONBLOCK != 0 {
+        // SAFETY: only numbers go in.
+        unsafe { libc::fcntl(accepted.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    }
+    let accepted = accepted.into_raw_fd();
+    drop(table::insert(accepted, Entry::Carried(Arc::new(carried))));
+    Ok((accepted, remote))
+}
+
+fn parse(text: &[u8], socket: Weak<Socket>) -> Option<Carried> {
+    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
+    let family = words.next()?.parse().ok()?;
+    let local = words.next()?.parse().ok()?;
+    let remote = words.next()?.parse().ok()?;
+    Some(Carried { family, kind: Kind::Stream, local, remote: Some(remote), listening: false, socket })
+}
+
+/// Sends one record with one descriptor, without waiting.
+fn pass(through: RawFd, fd: &OwnedFd, text: &str) -> Result<()> {
+    let mut record = [b' '; RECORD];
+    record.get_mut(..text.len()).ok_or(Errno(libc::EMSGSIZE))?.copy_from_slice(text.as_bytes());
+    let mut control = Control([0; CONTROL]);
+    let mut part = libc::iovec { iov_base: record.as_mut_ptr().cast(), iov_len: RECORD };
+    // SAFETY: the header is filled with places that live for the call; the first header of ancillary data fits into
+    // the control bytes, which are aligned for it, with room for one descriptor.
+    let sent = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+        let ancillary = libc::CMSG_FIRSTHDR(&raw const header);
+        (*ancillary).cmsg_level = libc::SOL_SOCKET;
+        (*ancillary).cmsg_type = libc::SCM_RIGHTS;
+        (*ancillary).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(ancillary).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+        libc::sendmsg(through, &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    if sent < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// Takes one record. `ECONNABORTED` where whoever accepted connections is gone.
+fn receive(from: RawFd, close_on_exec: bool) -> Result<(OwnedFd, [u8; RECORD])> {
+    let mut record = [0; RECORD];
+    let mut control = Control([0; CONTROL]);
+    let mut part = libc::iovec { iov_base: record.as_mut_ptr().cast(), iov_len: RECORD };
+    let flags = if close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
+    // SAFETY: the header is filled with places that live for the call; ancillary data is looked at only where the
+    // system says that there is some, and a descriptor it brings is nobody else's.
+    unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL as _;
+        if libc::recvmsg(from, &raw mut header, flags) < 0 {
+            return Err(Errno::last());
+        }
+        let ancillary = libc::CMSG_FIRSTHDR(&raw const header);
+        if ancillary.is_null() || (*ancillary).cmsg_type != libc::SCM_RIGHTS {
+            return Err(Errno(libc::ECONNABORTED));
+        }
+        let fd = libc::CMSG_DATA(ancillary).cast::<RawFd>().read_unaligned();
+        Ok((OwnedFd::from_raw_fd(fd), record))
+    }
+}
+
+/// Bytes aligned as ancillary data must be.
+#[repr(align(8))]
+struct Control([u8; CONTROL]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_passed_through_a_pair_arrives_with_its_addresses() {
+        let (here, there) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let file = std::fs::File::open("/dev/null").expect("a file");
+        let inode = inode_of(&file);
+        let text = "10 [::ffff:198.18.0.1]:65535 [fd4e:544d:ffff:ffff:ffff:ffff:ffff:fffe%4294967295]:65535";
+        pass(here.as_raw_fd(), &file.into(), text).expect("passed");
+        let (fd, record) = receive(there.as_raw_fd(), true).expect("received");
+        assert_eq!(inode_of(&fd), inode);
+        let carried = parse(&record, Weak::new()).expect("it says whose it is");
+        assert_eq!(carried.family, libc::AF_INET6);
+        assert_eq!(carried.local.to_string(), "[::ffff:198.18.0.1]:65535");
+        assert!(carried.remote.is_some_and(|remote| remote.port() == 65_535));
+    }
+
+    #[test]
+    fn where_nobody_accepts_any_more_the_call_fails() {
+        let (here, there) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        drop(here);
+        assert_eq!(receive(there.as_raw_fd(), true).map(|_| ()), Err(Errno(libc::ECONNABORTED)));
+    }
+}

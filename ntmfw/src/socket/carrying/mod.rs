@@ -1,0 +1,198 @@
+//! Descriptors that carry data: what is written to the descriptor itself reaches the peer, and what the peer sends
+//! can be read from it, whoever holds it: a child of `fork`, a program after `exec`, a process it was passed to.
+//!
+//! ```text
+//! direct     application ── ntmfw_* calls ── socket ── connection         the descriptor only shows readiness
+//! carried    any holder ── read, write ── descriptor ═ pair ═ carrier ── connection
+//! ```
+//!
+//! A socket is switched once, in the middle of a stream if need be, and stays so. From then on one thread, the
+//! [`carrier`], moves bytes between the other end of the descriptor's pair and the connection, in the connection's own
+//! buffers: where one side takes no more, the other is not read. The connection ends when the last holder closes.
+//!
+//! - [`carrier`]: the thread;
+//! - [`stream`], [`datagrams`], [`connections`]: what it moves for each kind of socket. A port that listens carries
+//!   connections: each is accepted and passed through the pair to whoever calls `accept` there;
+//! - [`options`].
+
+pub(crate) mod carrier;
+mod connections;
+mod datagrams;
+mod options;
+mod stream;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
+
+use libc::c_int;
+
+use crate::errno::{Errno, Result};
+use crate::runtime;
+use crate::socket::carrying::carrier::Cargo;
+use crate::socket::carrying::connections::Connections;
+use crate::socket::carrying::datagrams::Datagrams;
+use crate::socket::carrying::stream::Stream;
+use crate::socket::kernel;
+use crate::socket::state::{Kind, Socket};
+use crate::socket::table::{self, Entry};
+use crate::stack::mirror::{Ends, Mirror, inode_of};
+
+pub(crate) use connections::accept;
+pub(crate) use options::{get, set};
+
+/// What is known of a socket whose descriptor carries data, in the process that switched it and in its children.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) family: c_int,
+    pub(crate) kind: Kind,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) listening: bool,
+    /// The socket, where it lives in this process.
+    socket: Weak<Socket>,
+}
+
+impl Carried {
+    fn of(socket: &Arc<Socket>) -> Self {
+        Self {
+            family: socket.family,
+            kind: socket.kind,
+            local: socket.local_address(),
+            remote: socket.peer_address().ok(),
+            listening: socket.listener().is_some(),
+            socket: Arc::downgrade(socket),
+        }
+    }
+
+    /// The socket, for what only the stack knows; none in a child, and none when the connection is over.
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+        if runtime::is_child() { None } else { self.socket.upgrade() }
+    }
+}
+
+/// Makes the socket's descriptors carry data. `ENOTCONN` for one that has neither a peer nor listens.
+pub(crate) fn carry(socket: &Arc<Socket>) -> Result<()> {
+    let Some(Load { cargo, ends, replaced }) = begin(socket)? else { return Ok(()) };
+    let entry = Entry::Carried(Arc::new(Carried::of(socket)));
+    for fd in table::descriptors_of(socket) {
+        if let Some((new, _)) = &replaced {
+            kernel::put_behind(fd, new)?;
+        }
+        socket.options.lock().apply_to_kernel(fd, socket.family);
+        drop(table::insert(fd, entry.clone()));
+    }
+    if let Some((_, old)) = replaced {
+        old.dismiss();
+    }
+    carrier::load(socket, ends, cargo)
+}
+
+/// The same for a socket that nobody else has yet, with the one descriptor that it was made with.
+fn carry_new(fd: OwnedFd, socket: &Arc<Socket>) -> Result<OwnedFd> {
+    let Some(Load { cargo, ends, replaced }) = begin(socket)? else { return Ok(fd) };
+    carrier::load(socket, ends, cargo)?;
+    Ok(replaced.map_or(fd, |(new, _)| new))
+}
+
+/// What is to be moved, and through what.
+struct Load {
+    cargo: Box<dyn Cargo>,
+    ends: Ends,
+    /// The application's new descriptor, where the old one can carry nothing, and what the old one showed.
+    replaced: Option<(OwnedFd, Mirror)>,
+}
+
+/// `None`: the socket's descriptors carry data already.
+fn begin(socket: &Arc<Socket>) -> Result<Option<Load>> {
+    let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
+    let Some(mirror) = socket.take_mirror() else { return Ok(None) };
+    let (ends, replaced) = match mirror.into_ends() {
+        Ok(ends) => (ends?, None),
+        Err(mirror) => {
+            let (new, ends) = Ends::open(pair_for(socket.kind) | libc::SOCK_CLOEXEC)?;
+            (ends, Some((new, mirror)))
+        }
+    };
+    Ok(Some(Load { cargo, ends, replaced }))
+}
+
+/// The kind of local sockets that have the boundaries of these, and an end.
+fn pair_for(kind: Kind) -> c_int {
+    match kind {
+        Kind::Stream => libc::SOCK_STREAM,
+        Kind::Datagram | Kind::Echo => libc::SOCK_SEQPACKET,
+    }
+}
+
+fn cargo(socket: &Arc<Socket>) -> Option<Box<dyn Cargo>> {
+    if let Some(connection) = socket.connection() {
+        return Some(Box::new(Stream::new(connection)));
+    }
+    if let Some(listener) = socket.listener() {
+        return Some(Box::new(Connections::new(listener)));
+    }
+    match socket.endpoint() {
+        Some((endpoint, Some(_))) => Some(Box::new(Datagrams::new(endpoint))),
+        _ => None,
+    }
+}
+
+/// Whoever gets one of these descriptors will read and write it by itself: those that are ours carry data from now
+/// on. What has no peer yet stays as it is.
+pub(crate) fn carry_all(fds: impl IntoIterator<Item = RawFd>) {
+    for socket in fds.into_iter().filter_map(table::find) {
+        let _ = carry(&socket);
+    }
+}
+
+/// A descriptor in this process of the end that the holders have, if there is one.
+fn holders_end(socket: &Arc<Socket>, ends: &Ends) -> Option<OwnedFd> {
+    let own =
+        |entry: &Entry| matches!(entry, Entry::Carried(carried) if carried.socket.as_ptr() == Arc::as_ptr(socket));
+    table::descriptors(own).into_iter().find_map(|fd| {
+        // SAFETY: only numbers go in and come out.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+        // SAFETY: where it is one, the system just made it, and nobody else has it.
+        let copy = (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy) })?;
+        // The application may have closed it without telling, and opened something else.
+        (inode_of(&copy) == Ok(ends.front)).then_some(copy)
+    })
+}
+
+/// Reads from the library's end, without waiting.
+fn take(ends: &Ends, room: &mut [u8]) -> Result<usize> {
+    // SAFETY: the room is as large as said.
+    let got = unsafe { libc::recv(ends.back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(got).map_err(|_| Errno::last())
+}
+
+/// Writes to the library's end, without waiting.
+fn give(ends: &Ends, data: &[u8]) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: so many bytes are there.
+    let given = unsafe { libc::send(ends.back.as_raw_fd(), data.as_ptr().cast(), data.len(), flags) };
+    usize::try_from(given).map_err(|_| Errno::last())
+}
+
+/// Bytes that holders have written and that were not taken yet.
+fn written(ends: &Ends) -> usize {
+    let mut count: c_int = 0;
+    // SAFETY: an int of room is given.
+    unsafe { libc::ioctl(ends.back.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    usize::try_from(count).unwrap_or_default()
+}
+
+/// Whether nobody holds the other end any more, or whoever does has shut both directions.
+fn hung_up(ends: &Ends) -> bool {
+    let mut entry = libc::pollfd { fd: ends.back.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one valid entry.
+    unsafe { libc::poll(&raw mut entry, 1, 0) };
+    entry.revents & libc::POLLHUP != 0
+}
+
+/// No more bytes go this way through the library's end.
+fn shut(ends: &Ends, how: c_int) {
+    // SAFETY: only numbers go in.
+    unsafe { libc::shutdown(ends.back.as_raw_fd(), how) };
+}
