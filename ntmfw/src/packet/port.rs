@@ -52,6 +52,7 @@ impl Port {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), KERNEL_BUFFER);
+        leave_out_what_nobody_reads(&socket);
         let address = socket.local_addr()?;
         let way = AtomicU8::new(way::UNTRIED);
         Ok(Self { interface, address, _noted: Noted::new(&socket), socket, state, way })
@@ -109,6 +110,23 @@ impl Port {
         let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
         // SAFETY: `poll` is one valid pollfd for the time of the call.
         unsafe { libc::poll(&raw mut poll, 1, PATIENCE.as_millis() as libc::c_int) };
+    }
+}
+
+/// `quinn-udp` asks to be told where each datagram was sent to and when it came, which costs each of them time; a port has
+/// one address, and the engine has its clock.
+fn leave_out_what_nobody_reads(socket: &std::net::UdpSocket) {
+    let off: libc::c_int = 0;
+    for (level, option) in [
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+        (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    ] {
+        // SAFETY: the value has the size said. An option of the other family is refused, which is as well.
+        unsafe {
+            let size = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const off).cast(), size);
+        }
     }
 }
 
