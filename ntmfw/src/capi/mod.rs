@@ -20,6 +20,8 @@ mod own;
 mod polling;
 mod sockets;
 
+pub(crate) use guard::core;
+
 pub use carrying::*;
 pub use files::*;
 pub use io::*;
@@ -28,3 +30,15 @@ pub use options::*;
 pub use own::*;
 pub use polling::*;
 pub use sockets::*;
+
+/// The address that a program gave, where it is one.
+///
+/// # Safety
+/// As [`address::read`].
+pub(crate) unsafe fn read_address(given: *const libc::sockaddr, length: libc::socklen_t) -> Option<std::net::SocketAddr> {
+    // SAFETY: the caller's promise.
+    match unsafe { address::read(given, length, libc::AF_UNSPEC) } {
+        Ok(address::Given::Address(address)) => Some(address),
+        _ => None,
+    }
+}

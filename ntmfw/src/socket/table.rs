@@ -41,9 +41,14 @@ pub(crate) fn carried(fd: RawFd) -> Option<Arc<Carried>> {
     }
 }
 
+/// Whether anything of ours stands behind the descriptor.
+pub(crate) fn is_known(fd: RawFd) -> bool {
+    NUMBERS.has(fd)
+}
+
 /// What stands behind the descriptor; `None`: it is the kernel's.
 pub(crate) fn entry(fd: RawFd) -> Option<Entry> {
-    if !NUMBERS.has(fd) {
+    if !is_known(fd) {
         return None;
     }
     TABLE.read().get(&fd).cloned()
@@ -57,7 +62,7 @@ pub(crate) fn insert(fd: RawFd, entry: Entry) -> Option<Entry> {
 
 /// The descriptor is the kernel's from now on; gives what it was.
 pub(crate) fn remove(fd: RawFd) -> Option<Entry> {
-    if !NUMBERS.has(fd) {
+    if !is_known(fd) {
         return None;
     }
     let entry = TABLE.write().remove(&fd);
@@ -99,6 +104,11 @@ pub(crate) fn sockets() -> Vec<Arc<Socket>> {
 /// The descriptors of what `which` picks.
 pub(crate) fn descriptors(which: impl Fn(&Entry) -> bool) -> Vec<RawFd> {
     TABLE.read().iter().filter(|(_, entry)| which(entry)).map(|(fd, _)| *fd).collect()
+}
+
+/// The descriptors of ours in a range.
+pub(crate) fn descriptors_within(first: RawFd, last: RawFd) -> Vec<RawFd> {
+    NUMBERS.within(first, last).collect()
 }
 
 /// Holds the table still.

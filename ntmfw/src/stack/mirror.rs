@@ -20,6 +20,33 @@ pub(crate) struct Ends {
     /// Which socket the application's end is. The library keeps no descriptor of it, so that it is told when the last
     /// one is closed.
     pub(crate) front: libc::ino_t,
+    /// Bytes that lie in front of what holders write, and keep them from writing until the socket can send.
+    veil: usize,
+}
+
+impl Ends {
+    /// Lets holders write: takes away what kept them from it. `front` is their end, where the process has it: they get
+    /// room for more through it.
+    pub(crate) fn unveil(&mut self, front: impl FnOnce() -> Option<OwnedFd>) {
+        if self.veil == 0 {
+            return;
+        }
+        if let Some(front) = front() {
+            set_buffer(&front, CARRIED);
+        }
+        while self.veil > 0 {
+            let taken = take_some(&self.back, self.veil);
+            if taken == 0 {
+                break;
+            }
+            self.veil -= taken;
+        }
+        self.veil = 0;
+    }
+
+    pub(crate) fn is_veiled(&self) -> bool {
+        self.veil > 0
+    }
 }
 
 /// The library's side of a pair.
@@ -47,7 +74,8 @@ impl Mirror {
         Ok((front, mirror))
     }
 
-    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. Gives also
+    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it, or is taken when the
+    /// holders may write. Gives also
     /// the application's new descriptor where the old one can carry nothing any more because it has shown the end of
     /// the stream.
     pub(crate) fn into_ends(self, kind: libc::c_int) -> Result<(Ends, Option<OwnedFd>)> {
@@ -59,15 +87,15 @@ impl Mirror {
             if self.readable {
                 take(&self.front);
             }
-            if self.blocked {
-                while take(&self.back) {}
-            }
             (self.front, self.back, None)
         };
-        set_buffer(&front, CARRIED);
+        let veil = if self.blocked && replaced.is_none() { unread(&back) } else { 0 };
+        if veil == 0 {
+            set_buffer(&front, CARRIED);
+        }
         set_buffer(&back, CARRIED);
         let front = inode_of(&front)?;
-        Ok((Ends { back, front }, replaced))
+        Ok((Ends { back, front, veil }, replaced))
     }
 
     /// Whether blocking calls shall not block: the application may change that with `fcntl` at any time.
@@ -129,9 +157,24 @@ fn put(into: &Own) -> bool {
 
 /// Takes what lies there, up to a page; whether there was anything.
 fn take(from: &Own) -> bool {
+    take_some(from, usize::MAX) > 0
+}
+
+/// Takes so many of the bytes that lie there, up to a page; how many there were.
+fn take_some(from: &Own, count: usize) -> usize {
     let mut room = [0_u8; 4_096];
+    let count = count.min(room.len());
     // SAFETY: the room is as large as said.
-    unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) > 0 }
+    let taken = unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
+    usize::try_from(taken).unwrap_or_default()
+}
+
+/// How many bytes lie there.
+pub(crate) fn unread(at: &Own) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: an int of room is given.
+    unsafe { libc::ioctl(at.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    usize::try_from(count).unwrap_or_default()
 }
 
 /// Which socket a descriptor stands for, whatever its number.
@@ -156,7 +199,7 @@ fn pair(kind: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
 /// Few bytes fill it: the kernel makes the least of it that it can.
 const SMALLEST: libc::c_int = 1;
 
-fn set_buffer(fd: &Own, bytes: libc::c_int) {
+fn set_buffer(fd: &impl AsRawFd, bytes: libc::c_int) {
     // SAFETY: the value has the size said.
     unsafe {
         let size = size_of::<libc::c_int>() as libc::socklen_t;
@@ -219,8 +262,10 @@ mod tests {
             let (application, mut mirror) = Application::open();
             mirror.show(0);
             mirror.show(bits);
-            let (ends, replaced) = mirror.into_ends(libc::SOCK_STREAM).expect("a pair");
+            let (mut ends, replaced) = mirror.into_ends(libc::SOCK_STREAM).expect("a pair");
             let application = replaced.map_or(application, Application);
+            assert_eq!(ends.is_veiled(), application.polled() & OUT == 0, "{bits:x}");
+            ends.unveil(|| application.0.try_clone().ok());
             assert_eq!(application.polled(), OUT, "{bits:x}");
             let text = [7_u8; 60_000];
             // SAFETY: so many bytes are there, and there is so much room.

@@ -23,20 +23,22 @@ mod stream;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Weak};
 
 use libc::c_int;
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::runtime;
-use crate::socket::carrying::carrier::Cargo;
+use crate::socket::carrying::carrier::{Cargo, Load};
 use crate::socket::carrying::connections::Connections;
 use crate::socket::carrying::datagrams::Datagrams;
 use crate::socket::carrying::stream::Stream;
 use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
 use crate::socket::kernel;
-use crate::stack::mirror::{Ends, inode_of};
+use crate::stack::mirror::{Ends, inode_of, unread};
 
 pub(crate) use connections::accept;
 pub(crate) use options::{get, set};
@@ -49,6 +51,8 @@ pub(crate) struct Carried {
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) listening: bool,
+    /// Why the connection failed, until somebody asks.
+    failure: Arc<AtomicI32>,
     /// The socket, where it lives in this process.
     socket: Weak<Socket>,
 }
@@ -61,6 +65,7 @@ impl Carried {
             local: socket.local_address(),
             remote: socket.peer_address().ok(),
             listening: socket.listener().is_some(),
+            failure: Arc::default(),
             socket: Arc::downgrade(socket),
         }
     }
@@ -73,31 +78,41 @@ impl Carried {
 
 /// Makes the socket's descriptors carry data. `ENOTCONN` for one that has neither a peer nor listens.
 pub(crate) fn carry(socket: &Arc<Socket>) -> Result<()> {
-    let Some((cargo, ends, replaced)) = begin(socket)? else { return Ok(()) };
-    let entry = Entry::Carried(Arc::new(Carried::of(socket)));
+    let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
+    let Some((ends, replaced)) = take_ends(socket)? else { return Ok(()) };
+    let carried = Arc::new(Carried::of(socket));
     for fd in table::descriptors(|entry| matches!(entry, Entry::Direct(other) if Arc::ptr_eq(other, socket))) {
         if let Some(new) = &replaced {
             kernel::put_behind(fd, new)?;
         }
         socket.options.lock().apply_to_kernel(fd, socket.family);
-        table::release(table::insert(fd, entry.clone()));
+        table::release(table::insert(fd, Entry::Carried(carried.clone())));
     }
-    carrier::load(socket, ends, cargo)
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
 }
 
-/// The same for a socket that nobody else has yet, with the one descriptor that it was made with.
+/// The same for a connection that was accepted and that nobody has yet, with the one descriptor that it was made with.
 fn carry_new(fd: OwnedFd, socket: &Arc<Socket>) -> Result<OwnedFd> {
-    let Some((cargo, ends, replaced)) = begin(socket)? else { return Ok(fd) };
-    carrier::load(socket, ends, cargo)?;
+    let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
+    let Some((ends, replaced)) = take_ends(socket)? else { return Ok(fd) };
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: Arc::default() })?;
     Ok(replaced.unwrap_or(fd))
 }
 
-/// What is to be moved, and through what; `None`: the socket's descriptors carry data already.
-fn begin(socket: &Arc<Socket>) -> Result<Option<(Box<dyn Cargo>, Ends, Option<OwnedFd>)>> {
-    let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
-    let Some(mirror) = socket.take_mirror() else { return Ok(None) };
-    let (ends, replaced) = mirror.into_ends(socket.kind.of_pair())?;
-    Ok(Some((cargo, ends, replaced)))
+/// The same for a port of ours, made with the descriptor `front`, that takes the place of one of the kernel's at `fd`.
+/// Whoever accepts there gets connections of both.
+pub(crate) fn carry_beside(fd: RawFd, front: OwnedFd, socket: &Arc<Socket>, kernel: Own) -> Result<()> {
+    let listener = socket.listener().ok_or(Errno(libc::EINVAL))?;
+    let Some((ends, replaced)) = take_ends(socket)? else { return Err(Errno(libc::EINVAL)) };
+    let carried = Arc::new(Carried::of(socket));
+    Socket::put_behind(fd, &replaced.unwrap_or(front), Entry::Carried(carried.clone()))?;
+    let cargo = Box::new(Connections::new(listener, Some(kernel)));
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
+}
+
+/// Takes the pair from what showed the socket's readiness; `None`: the socket's descriptors carry data already.
+fn take_ends(socket: &Arc<Socket>) -> Result<Option<(Ends, Option<OwnedFd>)>> {
+    socket.take_mirror().map(|mirror| mirror.into_ends(socket.kind.of_pair())).transpose()
 }
 
 fn cargo(socket: &Arc<Socket>) -> Option<Box<dyn Cargo>> {
@@ -105,7 +120,7 @@ fn cargo(socket: &Arc<Socket>) -> Option<Box<dyn Cargo>> {
         return Some(Box::new(Stream::new(connection)));
     }
     if let Some(listener) = socket.listener() {
-        return Some(Box::new(Connections::new(listener)));
+        return Some(Box::new(Connections::new(listener, None)));
     }
     match socket.endpoint() {
         Some((endpoint, Some(_))) => Some(Box::new(Datagrams::new(endpoint))),
@@ -122,7 +137,7 @@ pub(crate) fn carry_all(fds: impl IntoIterator<Item = RawFd>) {
 }
 
 /// A descriptor in this process of the end that the holders have, if there is one.
-fn holders_end(socket: &Arc<Socket>, ends: &Ends) -> Option<OwnedFd> {
+fn holders_end(socket: &Arc<Socket>, front: libc::ino_t) -> Option<OwnedFd> {
     let own = |entry: &Entry| matches!(entry, Entry::Carried(carried) if carried.socket.as_ptr() == Arc::as_ptr(socket));
     table::descriptors(own).into_iter().find_map(|fd| {
         // SAFETY: only numbers go in and come out.
@@ -130,7 +145,7 @@ fn holders_end(socket: &Arc<Socket>, ends: &Ends) -> Option<OwnedFd> {
         // SAFETY: where it is one, the system just made it, and nobody else has it.
         let copy = (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy) })?;
         // The application may have closed it without telling, and opened something else.
-        (inode_of(&copy) == Ok(ends.front)).then_some(copy)
+        (inode_of(&copy) == Ok(front)).then_some(copy)
     })
 }
 
@@ -151,10 +166,7 @@ fn give(ends: &Ends, data: &[u8]) -> Result<usize> {
 
 /// Bytes that holders have written and that were not taken yet.
 fn written(ends: &Ends) -> usize {
-    let mut count: c_int = 0;
-    // SAFETY: an int of room is given.
-    unsafe { libc::ioctl(ends.back.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    usize::try_from(count).unwrap_or_default()
+    unread(&ends.back)
 }
 
 /// Whether nobody holds the other end any more, or whoever does has shut both directions.
