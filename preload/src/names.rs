@@ -74,9 +74,8 @@ pub unsafe extern "C" fn getnameinfo(
     service_length: socklen_t,
     flags: c_int,
 ) -> c_int {
-    let real = real!(getnameinfo(
-        *const sockaddr, socklen_t, *mut c_char, socklen_t, *mut c_char, socklen_t, c_int
-    ) -> c_int);
+    let real =
+        real!(getnameinfo(*const sockaddr, socklen_t, *mut c_char, socklen_t, *mut c_char, socklen_t, c_int) -> c_int);
     // SAFETY: the caller's promise.
     if shim::is_inside() || !unsafe { shim::is_virtual(address, length) } {
         // SAFETY: the caller's promise.
@@ -119,9 +118,9 @@ pub unsafe extern "C" fn gethostbyname_r(
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let real = real!(gethostbyname_r(
-        *const c_char, *mut hostent, *mut c_char, libc::size_t, *mut *mut hostent, *mut c_int
-    ) -> c_int);
+    let real = real!(
+        gethostbyname_r(*const c_char, *mut hostent, *mut c_char, libc::size_t, *mut *mut hostent, *mut c_int) -> c_int
+    );
     // SAFETY: the caller's promise.
     if !unsafe { is_node(name) } {
         // SAFETY: the caller's promise.

@@ -35,7 +35,10 @@ pub use sockets::*;
 ///
 /// # Safety
 /// As [`address::read`].
-pub(crate) unsafe fn read_address(given: *const libc::sockaddr, length: libc::socklen_t) -> Option<std::net::SocketAddr> {
+pub(crate) unsafe fn read_address(
+    given: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<std::net::SocketAddr> {
     // SAFETY: the caller's promise.
     match unsafe { address::read(given, length, libc::AF_UNSPEC) } {
         Ok(address::Given::Address(address)) => Some(address),

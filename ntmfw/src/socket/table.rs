@@ -72,10 +72,18 @@ pub(crate) fn remove(fd: RawFd) -> Option<Entry> {
 
 /// What the table gave up: a socket without another descriptor is closed.
 pub(crate) fn release(entry: Option<Entry>) {
-    if let Some(Entry::Direct(socket)) = entry
-        && let Some(socket) = Arc::into_inner(socket)
-    {
-        socket.close();
+    match entry {
+        Some(Entry::Direct(socket)) => {
+            if let Some(socket) = Arc::into_inner(socket) {
+                socket.close();
+            }
+        }
+        Some(Entry::Carried(carried)) => {
+            if let Some(carried) = Arc::into_inner(carried) {
+                carried.close();
+            }
+        }
+        None => {}
     }
 }
 

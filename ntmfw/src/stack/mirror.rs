@@ -273,7 +273,8 @@ mod tests {
                 let (fd, flags) = (application.0.as_raw_fd(), libc::MSG_DONTWAIT);
                 assert_eq!(libc::send(fd, text.as_ptr().cast(), text.len(), flags), 60_000);
                 let mut room = [0_u8; 60_001];
-                let got = libc::recv(ends.back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_WAITALL | flags);
+                let got =
+                    libc::recv(ends.back.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_WAITALL | flags);
                 assert_eq!((got, &room[..60_000]), (60_000, &text[..]), "{bits:x}");
             }
         }

@@ -213,11 +213,7 @@ impl Connection {
     }
 
     /// Shows `take` what has come; so much as it says it took is gone, and what it gives is given.
-    pub(crate) fn recv_into(
-        self: &Arc<Self>,
-        core: &Core,
-        take: impl FnOnce(&[u8]) -> Result<usize>,
-    ) -> Result<usize> {
+    pub(crate) fn recv_into(self: &Arc<Self>, core: &Core, take: impl FnOnce(&[u8]) -> Result<usize>) -> Result<usize> {
         self.recv_by(core, |socket| {
             let taken = socket.recv(|data| {
                 let taken = take(data);

@@ -25,6 +25,8 @@ use crate::sync::Lock;
 
 /// What epoll tells at most in one go.
 const EVENTS: usize = 64;
+/// How long the thread may be busy with others.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The bell's number in the epoll set; carried sockets have others.
 const BELL: u64 = 0;
 
@@ -94,6 +96,8 @@ pub(super) struct Load {
 struct Letters {
     new: Vec<Load>,
     due: Vec<u64>,
+    /// Ends of pairs to look at now, and who waits until that is done.
+    asked: Vec<(libc::ino_t, Sender<()>)>,
     /// The process ends: everything is to be closed, and that is to be told here.
     closing: Option<Sender<()>>,
     unread: bool,
@@ -130,6 +134,15 @@ pub(super) fn take_on(load: Load) -> Result<()> {
 /// The socket that passes through this end of a pair, if it is one of this process.
 pub(super) fn find(front: libc::ino_t) -> Option<Weak<Socket>> {
     HUB.get()?.carried.lock().get(&front).cloned()
+}
+
+/// Looks at a socket now, for somebody who has closed a descriptor of it: where that was the last, it is over when this is
+/// back.
+pub(super) fn look_at(front: libc::ino_t) {
+    let Some(hub) = HUB.get() else { return };
+    let (done, looked) = crossbeam_channel::bounded(1);
+    hub.tell(|letters| letters.asked.push((front, done)));
+    let _ = looked.recv_timeout(PATIENCE);
 }
 
 /// Sends what holders have written so far and closes everything; gives up after `patience`.
@@ -183,6 +196,11 @@ impl Hub {
                 }
             }
             due.extend(letters.due);
+            for (front, _) in &letters.asked {
+                due.extend(
+                    freights.iter().filter(|(_, freight)| freight.ends.front == *front).map(|(number, _)| number),
+                );
+            }
             if let Some(done) = letters.closing {
                 closing = Some(done);
                 due.extend(freights.keys());
@@ -203,6 +221,9 @@ impl Hub {
                 }
             }
             core.settle();
+            for (_, done) in letters.asked {
+                let _ = done.send(());
+            }
             if freights.is_empty()
                 && let Some(done) = closing.take()
             {

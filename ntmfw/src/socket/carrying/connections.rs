@@ -108,15 +108,16 @@ pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, Option<SocketAdd
     if text.trim_ascii().is_empty() {
         return Ok((accepted.into_raw_fd(), None));
     }
-    let socket = if runtime::is_child() { None } else { carrier::find(inode_of(&accepted)?) };
-    let carried = parse(&text, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
+    let front = inode_of(&accepted)?;
+    let socket = if runtime::is_child() { None } else { carrier::find(front) };
+    let carried = parse(&text, front, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
     let remote = carried.remote;
     let accepted = accepted.into_raw_fd();
     table::release(table::insert(accepted, Entry::Carried(Arc::new(carried))));
     Ok((accepted, remote))
 }
 
-fn parse(text: &[u8], socket: Weak<Socket>) -> Option<Carried> {
+fn parse(text: &[u8], front: libc::ino_t, socket: Weak<Socket>) -> Option<Carried> {
     let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
     let family = words.next()?.parse().ok()?;
     let local = words.next()?.parse().ok()?;
@@ -127,6 +128,7 @@ fn parse(text: &[u8], socket: Weak<Socket>) -> Option<Carried> {
         local,
         remote: Some(remote),
         listening: false,
+        front,
         failure: Arc::default(),
         socket,
     })
@@ -199,7 +201,7 @@ mod tests {
         pass(here.as_raw_fd(), &file.into(), text).expect("passed");
         let (fd, record) = receive(there.as_raw_fd(), true).expect("received");
         assert_eq!(inode_of(&fd), inode);
-        let carried = parse(&record, Weak::new()).expect("it says whose it is");
+        let carried = parse(&record, 0, Weak::new()).expect("it says whose it is");
         assert_eq!(carried.family, libc::AF_INET6);
         assert_eq!(carried.local.to_string(), "[::ffff:198.18.0.1]:65535");
         assert!(carried.remote.is_some_and(|remote| remote.port() == 65_535));

@@ -35,9 +35,9 @@ use crate::socket::carrying::carrier::{Cargo, Load};
 use crate::socket::carrying::connections::Connections;
 use crate::socket::carrying::datagrams::Datagrams;
 use crate::socket::carrying::stream::Stream;
+use crate::socket::kernel;
 use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
-use crate::socket::kernel;
 use crate::stack::mirror::{Ends, inode_of, unread};
 
 pub(crate) use connections::accept;
@@ -51,6 +51,8 @@ pub(crate) struct Carried {
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) listening: bool,
+    /// The holders' end of the pair.
+    front: libc::ino_t,
     /// Why the connection failed, until somebody asks.
     failure: Arc<AtomicI32>,
     /// The socket, where it lives in this process.
@@ -58,15 +60,23 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    fn of(socket: &Arc<Socket>) -> Self {
+    fn of(socket: &Arc<Socket>, ends: &Ends) -> Self {
         Self {
             family: socket.family,
             kind: socket.kind,
             local: socket.local_address(),
             remote: socket.peer_address().ok(),
             listening: socket.listener().is_some(),
+            front: ends.front,
             failure: Arc::default(),
             socket: Arc::downgrade(socket),
+        }
+    }
+
+    /// The process has closed its last descriptor of this. A port is free when the call is back, unless others hold it.
+    pub(crate) fn close(&self) {
+        if self.listening && !runtime::is_child() {
+            carrier::look_at(self.front);
         }
     }
 
@@ -80,7 +90,7 @@ impl Carried {
 pub(crate) fn carry(socket: &Arc<Socket>) -> Result<()> {
     let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
     let Some((ends, replaced)) = take_ends(socket)? else { return Ok(()) };
-    let carried = Arc::new(Carried::of(socket));
+    let carried = Arc::new(Carried::of(socket, &ends));
     for fd in table::descriptors(|entry| matches!(entry, Entry::Direct(other) if Arc::ptr_eq(other, socket))) {
         if let Some(new) = &replaced {
             kernel::put_behind(fd, new)?;
@@ -104,7 +114,7 @@ fn carry_new(fd: OwnedFd, socket: &Arc<Socket>) -> Result<OwnedFd> {
 pub(crate) fn carry_beside(fd: RawFd, front: OwnedFd, socket: &Arc<Socket>, kernel: Own) -> Result<()> {
     let listener = socket.listener().ok_or(Errno(libc::EINVAL))?;
     let Some((ends, replaced)) = take_ends(socket)? else { return Err(Errno(libc::EINVAL)) };
-    let carried = Arc::new(Carried::of(socket));
+    let carried = Arc::new(Carried::of(socket, &ends));
     Socket::put_behind(fd, &replaced.unwrap_or(front), Entry::Carried(carried.clone()))?;
     let cargo = Box::new(Connections::new(listener, Some(kernel)));
     carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
@@ -138,7 +148,8 @@ pub(crate) fn carry_all(fds: impl IntoIterator<Item = RawFd>) {
 
 /// A descriptor in this process of the end that the holders have, if there is one.
 fn holders_end(socket: &Arc<Socket>, front: libc::ino_t) -> Option<OwnedFd> {
-    let own = |entry: &Entry| matches!(entry, Entry::Carried(carried) if carried.socket.as_ptr() == Arc::as_ptr(socket));
+    let own =
+        |entry: &Entry| matches!(entry, Entry::Carried(carried) if carried.socket.as_ptr() == Arc::as_ptr(socket));
     table::descriptors(own).into_iter().find_map(|fd| {
         // SAFETY: only numbers go in and come out.
         let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };

@@ -45,7 +45,9 @@ impl Stream {
             (Some(Err(error)), _) if is_passing(error) => Move::Blocked,
             (Some(Err(_)), _) => Move::Over(Progress::Left),
             // There is no room; that nobody is left to wait for it is to be noticed all the same.
-            (None, Err(Errno(libc::EAGAIN))) if hung_up(ends) && (ends.is_veiled() || written(ends) == 0) => Move::Ended,
+            (None, Err(Errno(libc::EAGAIN))) if hung_up(ends) && (ends.is_veiled() || written(ends) == 0) => {
+                Move::Ended
+            }
             (None, Err(Errno(libc::EAGAIN))) => Move::Blocked,
             (None, Err(Errno(libc::EPIPE))) => Move::Refused,
             (None, Err(error)) => Move::Over(Progress::Broken(error)),
