@@ -10,7 +10,7 @@ LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
+.PHONY: help build demo demo-servers examples descriptors shim-test conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
 	sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
@@ -35,6 +35,13 @@ demo-servers: ## the three servers on loopback, from nothing, and two programs t
 
 examples: ## the programs in examples/c, built and used
 	@./tests/examples/run
+
+descriptors: ## descriptors that carry data: fork, exec, a descriptor passed on
+	@./tests/descriptors/run
+
+shim-test: ## existing programs under the LD_PRELOAD shim, one line each
+	@./packaging/install-tools test
+	@./tests/shim/run
 
 conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel; not all pass yet
 	@./tests/conformance/run

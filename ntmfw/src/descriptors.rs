@@ -36,12 +36,21 @@ impl Numbers {
         }
     }
 
+    /// Those from `first` to `last`, in order.
+    pub(crate) fn within(&self, first: RawFd, last: RawFd) -> impl Iterator<Item = RawFd> {
+        let words = self.0.iter().zip((0..).step_by(64));
+        let all = words.flat_map(|(word, lowest)| {
+            let bits = word.load(Ordering::Acquire);
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| lowest + bit)
+        });
+        all.skip_while(move |fd| *fd < first).take_while(move |fd| *fd <= last)
+    }
+
     /// Empties the set and gives what was in it.
-    fn take_all(&self) -> impl Iterator<Item = RawFd> {
-        self.0.iter().zip((0..).step_by(64)).flat_map(|(word, first)| {
-            let bits = if word.load(Ordering::Acquire) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| first + bit)
-        })
+    fn take_all(&self) -> Vec<RawFd> {
+        let all: Vec<_> = self.within(0, RawFd::MAX).collect();
+        all.iter().for_each(|fd| self.remove(*fd));
+        all
     }
 
     fn place(&self, fd: RawFd) -> Option<(&AtomicU64, u64)> {
@@ -55,6 +64,11 @@ static OWN: Numbers = Numbers::new();
 /// Whether this is a descriptor of the library, which the application has no business with.
 pub(crate) fn is_own(fd: RawFd) -> bool {
     OWN.has(fd)
+}
+
+/// Those in a range, in order.
+pub(crate) fn own_within(first: RawFd, last: RawFd) -> Vec<RawFd> {
+    OWN.within(first, last).collect()
 }
 
 /// In a child, after `fork`: lets go of everything that belongs to the parent's library.
@@ -144,7 +158,8 @@ mod tests {
         }
         SET.remove(63);
         assert!(!SET.has(-1) && !SET.has(RawFd::MAX));
-        assert_eq!(SET.take_all().collect::<Vec<_>>(), [0, 64, 70_000]);
-        assert_eq!(SET.take_all().count(), 0);
+        assert_eq!(SET.within(1, 64).collect::<Vec<_>>(), [64]);
+        assert_eq!(SET.take_all(), [0, 64, 70_000]);
+        assert!(SET.take_all().is_empty());
     }
 }

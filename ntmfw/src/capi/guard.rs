@@ -62,7 +62,7 @@ pub(super) fn checked<T: PartialOrd + Default>(result: T) -> Result<T> {
 }
 
 /// The runtime, begun with the usual configuration if the program did not begin it.
-pub(super) fn core() -> Result<&'static Arc<Core>> {
+pub(crate) fn core() -> Result<&'static Arc<Core>> {
     socket::begin(None).map_err(|error| {
         explain(error.errno, &error.message);
         error.errno

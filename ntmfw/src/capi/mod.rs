@@ -24,6 +24,8 @@ mod polling;
 mod sockets;
 mod time;
 
+pub(crate) use guard::core;
+
 pub use carrying::*;
 pub use files::*;
 pub use io::*;
@@ -33,3 +35,18 @@ pub use options::*;
 pub use own::*;
 pub use polling::*;
 pub use sockets::*;
+
+/// The address that a program gave, where it is one.
+///
+/// # Safety
+/// As [`address::read`].
+pub(crate) unsafe fn read_address(
+    given: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<std::net::SocketAddr> {
+    // SAFETY: the caller's promise.
+    match unsafe { address::read(given, length, libc::AF_UNSPEC) } {
+        Ok(address::Given::Address(address)) => Some(address),
+        _ => None,
+    }
+}

@@ -100,12 +100,18 @@ pub unsafe extern "C" fn ntmfw_accept4(
             return Err(Errno(libc::EFAULT));
         }
         let (accepted, remote) = match entry {
-            Entry::Direct(socket) => socket.accept(flags)?,
+            Entry::Direct(socket) => socket.accept(flags).map(|(accepted, remote)| (accepted, Some(remote)))?,
             Entry::Carried(carried) if carried.listening => carrying::accept(fd, flags)?,
             Entry::Carried(_) => return Err(Errno(libc::EINVAL)),
         };
-        // SAFETY: the caller's promise.
-        if let Err(error) = unsafe { address::write_if_wanted(remote, address, length) } {
+        let told = match remote {
+            // SAFETY: the caller's promise.
+            Some(remote) => unsafe { address::write_if_wanted(remote, address, length) },
+            None if address.is_null() => Ok(()),
+            // SAFETY: the caller's promise; the system writes as much as there is room for.
+            None => checked(unsafe { libc::getpeername(accepted, address, length) }).map(|_| ()),
+        };
+        if let Err(error) = told {
             ntmfw_close(accepted);
             return Err(error);
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as HostInstant, SystemTime, UNIX_EPOCH};
 
 use ntm_node::{Config as NodeConfig, Event, Node};
@@ -9,6 +10,7 @@ use ntm_proto::time::{UnixTime, WallClock};
 use once_cell::sync::OnceCell;
 
 use crate::errno::Errno;
+use crate::inside;
 use crate::negotiation::config::{Config, ConfigError};
 use crate::negotiation::interfaces::Known;
 use crate::negotiation::login;
@@ -24,6 +26,13 @@ use crate::sync::Lock;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 static CORE: OnceCell<Arc<Core>> = OnceCell::new();
+
+static STARTING: AtomicBool = AtomicBool::new(false);
+
+/// Whether some thread begins the runtime right now.
+pub(crate) fn is_starting() -> bool {
+    STARTING.load(Ordering::Acquire)
+}
 
 /// Why the library could not start: one line, and the error number that fits it best.
 #[derive(Debug)]
@@ -67,7 +76,12 @@ pub(crate) fn begin(config: Option<&Path>) -> Result<&'static Arc<Core>, StartEr
                        and the kernel's";
         return Err(StartError { errno: Errno(libc::ENETDOWN), message: message.to_owned() });
     }
-    let core = CORE.get_or_try_init(|| start(config))?;
+    let core = CORE.get_or_try_init(|| {
+        STARTING.store(true, Ordering::Release);
+        let started = start(config);
+        STARTING.store(false, Ordering::Release);
+        started
+    })?;
     await_registration(core)?;
     Ok(core)
 }
@@ -106,15 +120,16 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     core.refresh_interfaces();
     let control = core.clone();
     let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {
-        block_signals();
+        become_own_thread();
         control.reader.run_control(&control);
     });
     spawned.map_err(|why| StartError::host("control thread", why.into()))?;
     Ok(core)
 }
 
-/// The application's signals are for the application's threads.
-pub(crate) fn block_signals() {
+/// What every thread of the library's own begins with. The application's signals are for the application's threads.
+pub(crate) fn become_own_thread() {
+    std::mem::forget(inside::enter());
     // SAFETY: a set of signals of this thread's own, filled before it is used.
     unsafe {
         let mut all = std::mem::zeroed();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::errno::{Errno, Result};
+use crate::inside;
 use crate::negotiation::start;
 use crate::packet::reader::wait_for;
 use crate::runtime::Core;
@@ -25,12 +26,14 @@ pub(crate) fn watch() -> Result<()> {
 }
 
 extern "C" fn at_exit() {
+    let _inside = inside::enter();
     // None in a child.
     let Some(core) = start::core() else { return };
     // On another thread: `exit` may have been called from a signal's handler in the middle of one of our calls, whose
     // locks would then be waited for in vain.
     let (done, closed) = crossbeam_channel::bounded(1);
     let closing = std::thread::Builder::new().spawn(move || {
+        start::become_own_thread();
         close_everything(core);
         let _ = done.send(());
     });

@@ -16,6 +16,7 @@ use libc::c_int;
 
 use crate::descriptors;
 use crate::errno::{Errno, Result};
+use crate::inside;
 use crate::negotiation::start;
 use crate::runtime::{self, Core};
 use crate::socket::options::Options;
@@ -58,6 +59,7 @@ pub(crate) fn watch() -> Result<()> {
 }
 
 extern "C" fn prepare() {
+    let _inside = inside::enter();
     let _ = catch_unwind(|| {
         if start::core().is_none() {
             return;
@@ -82,6 +84,7 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
+    let _inside = inside::enter();
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let Some(mut held) = HELD.take() else { return };
         runtime::become_child();

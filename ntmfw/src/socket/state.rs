@@ -86,13 +86,25 @@ pub(crate) enum Outcome {
 impl Socket {
     /// A new socket and its descriptor. `flags`: `SOCK_NONBLOCK`, `SOCK_CLOEXEC`.
     pub(crate) fn open(core: &Arc<Core>, family: c_int, kind: Kind, flags: c_int) -> Result<RawFd> {
+        Self::enter(|| Self::make(core, family, kind, flags))
+    }
+
+    /// The same, in no table yet.
+    pub(crate) fn make(core: &Arc<Core>, family: c_int, kind: Kind, flags: c_int) -> Result<(OwnedFd, Arc<Self>)> {
         let state = match kind {
             Kind::Stream => State::Fresh { place: None },
             Kind::Datagram | Kind::Echo => {
                 State::Datagram { endpoint: Arc::new(Endpoint::new()), place: None, peer: None }
             }
         };
-        Self::enter(|| Self::with_state(core, family, kind, flags, Options::default(), state))
+        Self::with_state(core, family, kind, flags, Options::default(), state)
+    }
+
+    /// Puts what stands behind `front` behind the application's `fd` instead of what was there.
+    pub(crate) fn put_behind(fd: RawFd, front: &OwnedFd, entry: Entry) -> Result<()> {
+        kernel::put_behind(fd, front)?;
+        drop(table::insert(fd, entry));
+        Ok(())
     }
 
     /// Puts a new socket into the table.

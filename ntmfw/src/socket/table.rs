@@ -41,9 +41,14 @@ pub(crate) fn carried(fd: RawFd) -> Option<Arc<Carried>> {
     }
 }
 
+/// Whether anything of ours stands behind the descriptor.
+pub(crate) fn is_known(fd: RawFd) -> bool {
+    NUMBERS.has(fd)
+}
+
 /// What stands behind the descriptor; `None`: it is the kernel's.
 pub(crate) fn entry(fd: RawFd) -> Option<Entry> {
-    if !NUMBERS.has(fd) {
+    if !is_known(fd) {
         return None;
     }
     TABLE.read().get(&fd).cloned()
@@ -57,7 +62,7 @@ pub(crate) fn insert(fd: RawFd, entry: Entry) -> Option<Entry> {
 
 /// The descriptor is the kernel's from now on; gives what it was.
 pub(crate) fn remove(fd: RawFd) -> Option<Entry> {
-    if !NUMBERS.has(fd) {
+    if !is_known(fd) {
         return None;
     }
     let entry = TABLE.write().remove(&fd);
@@ -95,6 +100,11 @@ pub(crate) fn descriptors(which: impl Fn(&Entry) -> bool) -> Vec<RawFd> {
 /// The descriptors of a socket that calls act on directly.
 pub(crate) fn descriptors_of(socket: &Socket) -> Vec<RawFd> {
     descriptors(|entry| matches!(entry, Entry::Direct(held) if std::ptr::eq(Arc::as_ptr(held), socket)))
+}
+
+/// The descriptors of ours in a range.
+pub(crate) fn descriptors_within(first: RawFd, last: RawFd) -> Vec<RawFd> {
+    NUMBERS.within(first, last).collect()
 }
 
 /// Holds the table still.

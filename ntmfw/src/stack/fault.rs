@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 use libc::{c_int, sa_family_t, sockaddr_un, socklen_t};
 
 use crate::descriptors::Own;
-use crate::stack::mirror::put;
+use crate::stack::pair::put;
 
 /// Shows an error, and the hang-up that cannot be taken back.
 pub(super) fn raise_on_stream(front: &Own, back: Own) {

@@ -3,42 +3,14 @@
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
 //! it unwritable, shut down it shows the end and the hang-up, and [`fault`] makes errors visible.
 
-use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use crate::descriptors::Own;
-use crate::errno::{Errno, Result};
+use crate::errno::Result;
 use crate::stack::fault;
+use crate::stack::pair::{Ends, PAGE, SMALLEST, pair, put, set_buffer, take, unread};
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Show};
 use crate::sync::Lock;
-
-/// Bytes on their way through a descriptor that carries data, each way; the kernel gives what its limits allow.
-const CARRIED: libc::c_int = 256 << 10;
-
-/// A pair that bytes pass through, as the library has it.
-#[derive(Debug)]
-pub(crate) struct Ends {
-    pub(crate) back: Own,
-    /// Which socket the application's end is. The library keeps no descriptor of it, so that it is told when the last
-    /// one is closed.
-    pub(crate) front: libc::ino_t,
-}
-
-impl Ends {
-    /// A new pair and the application's descriptor of it.
-    pub(crate) fn open(kind: libc::c_int) -> Result<(OwnedFd, Self)> {
-        let (front, back) = pair(kind)?;
-        let ends = Self::of(&front, Own::new(back))?;
-        Ok((front, ends))
-    }
-
-    fn of(front: &impl AsRawFd, back: Own) -> Result<Self> {
-        set_buffer(front, CARRIED);
-        set_buffer(&back, CARRIED);
-        Ok(Self { back, front: inode_of(front)? })
-    }
-}
-
-const PAGE: usize = 4_096;
 
 /// The library's side of a pair.
 #[derive(Debug)]
@@ -79,9 +51,9 @@ impl Mirror {
         Ok((front, mirror))
     }
 
-    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it. The mirror itself
-    /// is given back where its pair can carry nothing: a stream that has shown its end, and datagrams, because nobody
-    /// is told of the last descriptor that is closed where the pair is of datagrams.
+    /// Ends the showing, so that bytes can pass: what lay in the pair for show is taken out of it, or is taken when the
+    /// holders may write. The mirror itself is given back where its pair can carry nothing: a stream that has shown its
+    /// end, and datagrams, of whose pairs nobody is told that the last descriptor was closed.
     pub(crate) fn into_ends(mut self) -> std::result::Result<Result<Ends>, Self> {
         let back = match self.back.take() {
             Some(back) if self.is_stream && !self.ended && !self.hung_up => back,
@@ -90,10 +62,8 @@ impl Mirror {
         if self.readable {
             take(&self.front, PAGE);
         }
-        if self.blocked {
-            while take(&back, PAGE) {}
-        }
-        Ok(Ends::of(&self.front, back))
+        let veil = if self.blocked { unread(&back) } else { 0 };
+        Ok(Ends::of(&self.front, back, veil))
     }
 
     /// Another descriptor has taken the place of the one that this showed on: who sleeps on the old one looks again.
@@ -190,7 +160,7 @@ impl Mirror {
         if self.blocked {
             while put(&self.front) {}
         } else if let Some(back) = &self.back {
-            while take(back, PAGE) {}
+            while take(back, PAGE) > 0 {}
         }
     }
 }
@@ -209,52 +179,10 @@ impl Show for Lock<Option<Mirror>> {
     }
 }
 
-/// Puts one byte in; whether there was room.
-pub(super) fn put(into: &Own) -> bool {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: one byte is read from a valid place.
-    unsafe { libc::send(into.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) == 1 }
-}
-
-/// Takes what lies there, up to `most` bytes of a page; whether there was anything.
-fn take(from: &Own, most: usize) -> bool {
-    let mut room = [0_u8; PAGE];
-    // SAFETY: the room is at least as large as said.
-    unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), most.min(PAGE), libc::MSG_DONTWAIT) > 0 }
-}
-
-/// Which socket a descriptor stands for, whatever its number.
-pub(crate) fn inode_of(fd: &impl AsRawFd) -> Result<libc::ino_t> {
-    // SAFETY: all zeros are a `stat`, and the system fills it.
-    unsafe {
-        let mut about: libc::stat = std::mem::zeroed();
-        if libc::fstat(fd.as_raw_fd(), &raw mut about) < 0 { Err(Errno::last()) } else { Ok(about.st_ino) }
-    }
-}
-
-fn pair(kind: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [-1; 2];
-    // SAFETY: room for two descriptors is given.
-    if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
-        return Err(Errno::last());
-    }
-    // SAFETY: the system just made both, and nobody else has them.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
-}
-
-/// Few bytes fill it: the kernel makes the least of it that it can.
-const SMALLEST: libc::c_int = 1;
-
-fn set_buffer(fd: &impl AsRawFd, bytes: libc::c_int) {
-    // SAFETY: the value has the size said.
-    unsafe {
-        let size = size_of::<libc::c_int>() as libc::socklen_t;
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const bytes).cast(), size);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::FromRawFd as _;
+
     use super::*;
 
     struct Application(OwnedFd);
@@ -371,7 +299,9 @@ mod tests {
             let (application, mut mirror) = Application::open();
             mirror.show(0);
             mirror.show(bits);
-            let ends = mirror.into_ends().expect("it has shown no end").expect("a pair");
+            let mut ends = mirror.into_ends().expect("it has shown no end").expect("a pair");
+            assert_eq!(ends.is_veiled(), application.polled() & OUT == 0, "{bits:x}");
+            ends.unveil(|| application.0.try_clone().ok());
             assert_eq!(application.polled(), OUT, "{bits:x}");
             carry_much(&application, &ends);
         }

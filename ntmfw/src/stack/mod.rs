@@ -13,6 +13,7 @@ pub(crate) mod ip;
 pub(crate) mod listener;
 pub(crate) mod mirror;
 mod pages;
+pub(crate) mod pair;
 pub(crate) mod parker;
 pub(crate) mod readiness;
 mod remains;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use once_cell::sync::OnceCell;
 use crate::bell::Bell;
 use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
-use crate::negotiation::start::block_signals;
+use crate::negotiation::start::become_own_thread;
 use crate::packet::reader::Beside;
 use crate::runtime::Core;
 use crate::socket::carrying::{Ends, holders_end};
@@ -26,6 +26,8 @@ use crate::sync::Lock;
 
 /// What epoll tells at most in one go.
 const EVENTS: usize = 64;
+/// How long the thread may be busy with others.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The bell's number in the epoll set; carried sockets have others.
 const BELL: u64 = 0;
 
@@ -33,7 +35,12 @@ const BELL: u64 = 0;
 pub(crate) trait Cargo: Send {
     /// Moves what can be moved now, in a bounded time. `closing`: the process ends; nothing is waited for but what
     /// holders have written already.
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress;
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress;
+
+    /// Another descriptor that something comes from.
+    fn source(&self) -> Option<RawFd> {
+        None
+    }
 }
 
 /// What a cargo came to.
@@ -48,7 +55,7 @@ pub(crate) enum Progress {
     /// The holders closed, and left unread what had come.
     Left,
     /// The connection failed.
-    Broken,
+    Broken(Errno),
 }
 
 /// Asks the thread to look at one socket.
@@ -76,13 +83,25 @@ struct Freight {
     ends: Ends,
     cargo: Box<dyn Cargo>,
     call: Arc<Call>,
+    failure: Arc<AtomicI32>,
+}
+
+/// A socket that shall carry data.
+pub(super) struct Load {
+    pub(super) socket: Arc<Socket>,
+    pub(super) ends: Ends,
+    pub(super) cargo: Box<dyn Cargo>,
+    /// Where it is written why the connection failed.
+    pub(super) failure: Arc<AtomicI32>,
 }
 
 /// What the thread is told.
 #[derive(Default)]
 struct Letters {
-    new: Vec<(Arc<Socket>, Ends, Box<dyn Cargo>)>,
+    new: Vec<Load>,
     due: Vec<u64>,
+    /// Ends of pairs to look at now, and who waits until that is done.
+    asked: Vec<(libc::ino_t, Sender<()>)>,
     /// The process ends: everything is to be closed, and that is to be told here.
     closing: Option<Sender<()>>,
     unread: bool,
@@ -99,26 +118,35 @@ struct Hub {
 static HUB: OnceCell<Hub> = OnceCell::new();
 
 /// From now on what passes through these ends is moved.
-pub(super) fn load(socket: &Arc<Socket>, ends: Ends, cargo: Box<dyn Cargo>) -> Result<()> {
+pub(super) fn take_on(load: Load) -> Result<()> {
     let hub = HUB.get_or_try_init(|| Hub::new().map_err(Errno::from))?;
     static RUNS: OnceCell<()> = OnceCell::new();
     RUNS.get_or_try_init(|| {
-        let core = socket.core.clone();
+        let core = load.socket.core.clone();
         let name = "ntmfw-carrier".to_owned();
         let spawned = std::thread::Builder::new().name(name).spawn(move || {
-            block_signals();
+            become_own_thread();
             hub.run(&core);
         });
         spawned.map(|_| ()).map_err(Errno::from)
     })?;
-    hub.carried.lock().insert(ends.front, Arc::downgrade(socket));
-    hub.tell(|letters| letters.new.push((socket.clone(), ends, cargo)));
+    hub.carried.lock().insert(load.ends.front, Arc::downgrade(&load.socket));
+    hub.tell(|letters| letters.new.push(load));
     Ok(())
 }
 
 /// The socket that passes through this end of a pair, if it is one of this process.
 pub(super) fn find(front: libc::ino_t) -> Option<Weak<Socket>> {
     HUB.get()?.carried.lock().get(&front).cloned()
+}
+
+/// Looks at a socket now, for somebody who has closed a descriptor of it: where that was the last, it is over when this is
+/// back.
+pub(super) fn look_at(front: libc::ino_t) {
+    let Some(hub) = HUB.get() else { return };
+    let (done, looked) = crossbeam_channel::bounded(1);
+    hub.tell(|letters| letters.asked.push((front, done)));
+    let _ = looked.recv_timeout(PATIENCE);
 }
 
 /// Sends what holders have written so far and closes everything; gives up after `patience`.
@@ -165,13 +193,18 @@ impl Hub {
         loop {
             self.wait(&mut due);
             let letters = self.take_letters();
-            for (socket, ends, cargo) in letters.new {
+            for load in letters.new {
                 last += 1;
-                if let Some(freight) = self.take_up(last, socket, ends, cargo) {
+                if let Some(freight) = self.take_up(last, load) {
                     freights.insert(last, freight);
                 }
             }
             due.extend(letters.due);
+            for (front, _) in &letters.asked {
+                due.extend(
+                    freights.iter().filter(|(_, freight)| freight.ends.front == *front).map(|(number, _)| number),
+                );
+            }
             if let Some(done) = letters.closing {
                 closing = Some(done);
                 due.extend(freights.keys());
@@ -192,6 +225,9 @@ impl Hub {
                 }
             }
             core.settle();
+            for (_, done) in letters.asked {
+                let _ = done.send(());
+            }
             if freights.is_empty()
                 && let Some(done) = closing.take()
             {
@@ -222,13 +258,15 @@ impl Hub {
         std::mem::take(&mut letters)
     }
 
-    fn take_up(&'static self, number: u64, socket: Arc<Socket>, ends: Ends, cargo: Box<dyn Cargo>) -> Option<Freight> {
-        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+    fn take_up(&'static self, number: u64, load: Load) -> Option<Freight> {
+        let Load { socket, ends, cargo, failure } = load;
         let call = Arc::new(Call { number, hub: self, called: AtomicBool::new(false) });
-        let freight = Freight { socket, ends, cargo, call };
-        if self.watch(freight.ends.back.as_raw_fd(), events, number).is_err() {
+        let freight = Freight { socket, ends, cargo, call, failure };
+        let watched = [Some(freight.ends.back.as_raw_fd()), freight.cargo.source()];
+        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        if let Err(why) = watched.into_iter().flatten().try_for_each(|fd| self.watch(fd, events, number)) {
             // Without memory for the watch nobody could move anything.
-            freight.end(Progress::Broken);
+            freight.end(Progress::Broken(why.into()));
             return None;
         }
         let call = freight.call.clone();
@@ -241,11 +279,12 @@ impl Freight {
     fn pump(&mut self, closing: bool) -> Progress {
         // What happens from here on asks for another look.
         self.call.called.store(false, Ordering::Release);
-        self.cargo.pump(&self.socket, &self.ends, closing)
+        self.cargo.pump(&self.socket, &mut self.ends, closing)
     }
 
     fn end(self, how: Progress) {
-        if how == Progress::Broken {
+        if let Progress::Broken(why) = how {
+            self.failure.store(why.0, Ordering::Release);
             self.show_reset();
         }
         // Before the connection's ports are free for others.
@@ -256,7 +295,7 @@ impl Freight {
     /// Closing an end with something unread in it is a reset for the other one. Where holders have written nothing,
     /// that something must be put there; where this process has no descriptor to do so, holders see an end.
     fn show_reset(&self) {
-        if let Some(front) = holders_end(&self.socket, &self.ends) {
+        if let Some(front) = holders_end(&self.socket, self.ends.front) {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: one byte is read from a valid place.
             unsafe { libc::send(front.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) };

@@ -1,14 +1,16 @@
 //! Connections that a port has accepted, passed to whoever calls `accept` on a descriptor of it.
 //!
 //! Each comes as one record: a descriptor that carries the connection's data, and a line of text that says whose it is,
-//! `FAMILY LOCAL REMOTE`, filled up with spaces.
+//! `FAMILY LOCAL REMOTE`, filled up with spaces. A connection of the kernel's comes with an empty line.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::ptr::null_mut;
 use std::sync::{Arc, Weak};
 
 use libc::c_int;
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::runtime;
 use crate::socket::carrying::carrier::{self, Cargo, Progress};
@@ -17,7 +19,7 @@ use crate::socket::fork;
 use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
 use crate::stack::listener::Listener;
-use crate::stack::mirror::inode_of;
+use crate::stack::pair::inode_of;
 
 /// Two addresses of IPv6 with scopes, and some.
 const RECORD: usize = 160;
@@ -28,29 +30,50 @@ const CONTROL: usize = 64;
 
 pub(super) struct Connections {
     listener: Arc<Listener>,
+    /// A port of the kernel's whose connections go the same way.
+    kernel: Option<Own>,
     /// One that the pair had no room for.
     waiting: Option<(OwnedFd, String)>,
 }
 
 impl Connections {
-    pub(super) fn new(listener: Arc<Listener>) -> Self {
-        Self { listener, waiting: None }
+    pub(super) fn new(listener: Arc<Listener>, kernel: Option<Own>) -> Self {
+        if let Some(kernel) = &kernel {
+            // SAFETY: only numbers go in.
+            unsafe { libc::fcntl(kernel.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+        }
+        Self { listener, kernel, waiting: None }
     }
 
     fn next(&mut self, socket: &Socket) -> Result<(OwnedFd, String)> {
         if let Some(waiting) = self.waiting.take() {
             return Ok(waiting);
         }
-        let connection = self.listener.accept()?;
+        let connection = match self.listener.accept() {
+            Err(Errno(libc::EAGAIN)) => return self.next_of_kernel().map(|fd| (fd, String::new())),
+            other => other?,
+        };
         let _whole = fork::exclude();
         let (fd, accepted) = socket.take_up(connection, libc::SOCK_CLOEXEC)?;
         let text = format!("{} {} {}", accepted.family, accepted.local_address(), accepted.peer_address()?);
         Ok((carry_new(fd, &accepted)?, text))
     }
+
+    fn next_of_kernel(&self) -> Result<OwnedFd> {
+        let listener = self.kernel.as_ref().ok_or(Errno(libc::EAGAIN))?.as_raw_fd();
+        // SAFETY: nobody asks for the address.
+        let fd = unsafe { libc::accept4(listener, null_mut(), null_mut(), libc::SOCK_CLOEXEC) };
+        // SAFETY: where it is one, the system just made it, and nobody else has it.
+        if fd < 0 { Err(Errno::last()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+    }
 }
 
 impl Cargo for Connections {
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
+    fn source(&self) -> Option<RawFd> {
+        self.kernel.as_ref().map(|kernel| kernel.as_raw_fd())
+    }
+
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress {
         if closing || hung_up(ends) {
             return Progress::Closed;
         }
@@ -74,27 +97,41 @@ impl Cargo for Connections {
     }
 }
 
-/// The next connection that comes through `fd`, as a descriptor of its own, and who is at its other end.
-pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, SocketAddr)> {
+/// The next connection that comes through `fd`, as a descriptor of its own, and who is at its other end; `None` where it is
+/// one of the kernel's, who knows.
+pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, Option<SocketAddr>)> {
     let (accepted, text) = receive(fd, flags & libc::SOCK_CLOEXEC != 0)?;
-    let socket = if runtime::is_child() { None } else { carrier::find(inode_of(&accepted)?) };
-    let carried = parse(&text, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
-    let remote = carried.remote.ok_or(Errno(libc::EPROTO))?;
     if flags & libc::SOCK_NONBLOCK != 0 {
         // SAFETY: only numbers go in.
         unsafe { libc::fcntl(accepted.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
     }
+    if text.trim_ascii().is_empty() {
+        return Ok((accepted.into_raw_fd(), None));
+    }
+    let front = inode_of(&accepted)?;
+    let socket = if runtime::is_child() { None } else { carrier::find(front) };
+    let carried = parse(&text, front, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
+    let remote = carried.remote;
     let accepted = accepted.into_raw_fd();
     drop(table::insert(accepted, Entry::Carried(Arc::new(carried))));
     Ok((accepted, remote))
 }
 
-fn parse(text: &[u8], socket: Weak<Socket>) -> Option<Carried> {
+fn parse(text: &[u8], front: libc::ino_t, socket: Weak<Socket>) -> Option<Carried> {
     let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
     let family = words.next()?.parse().ok()?;
     let local = words.next()?.parse().ok()?;
     let remote = words.next()?.parse().ok()?;
-    Some(Carried { family, kind: Kind::Stream, local, remote: Some(remote), listening: false, socket })
+    Some(Carried {
+        family,
+        kind: Kind::Stream,
+        local,
+        remote: Some(remote),
+        listening: false,
+        front,
+        failure: Arc::default(),
+        socket,
+    })
 }
 
 /// Sends one record with one descriptor, without waiting.
@@ -164,7 +201,7 @@ mod tests {
         pass(here.as_raw_fd(), &file.into(), text).expect("passed");
         let (fd, record) = receive(there.as_raw_fd(), true).expect("received");
         assert_eq!(inode_of(&fd), inode);
-        let carried = parse(&record, Weak::new()).expect("it says whose it is");
+        let carried = parse(&record, 0, Weak::new()).expect("it says whose it is");
         assert_eq!(carried.family, libc::AF_INET6);
         assert_eq!(carried.local.to_string(), "[::ffff:198.18.0.1]:65535");
         assert!(carried.remote.is_some_and(|remote| remote.port() == 65_535));

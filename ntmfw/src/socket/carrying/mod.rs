@@ -23,20 +23,23 @@ mod stream;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Weak};
 
 use libc::c_int;
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::runtime;
-use crate::socket::carrying::carrier::Cargo;
+use crate::socket::carrying::carrier::{Cargo, Load};
 use crate::socket::carrying::connections::Connections;
 use crate::socket::carrying::datagrams::Datagrams;
 use crate::socket::carrying::stream::Stream;
 use crate::socket::kernel;
 use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
-use crate::stack::mirror::{Ends, Mirror, inode_of};
+use crate::stack::mirror::Mirror;
+use crate::stack::pair::{Ends, inode_of, unread};
 
 pub(crate) use connections::accept;
 pub(crate) use options::{get, set};
@@ -49,18 +52,24 @@ pub(crate) struct Carried {
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) listening: bool,
+    /// The holders' end of the pair.
+    front: libc::ino_t,
+    /// Why the connection failed, until somebody asks.
+    failure: Arc<AtomicI32>,
     /// The socket, where it lives in this process.
     socket: Weak<Socket>,
 }
 
 impl Carried {
-    fn of(socket: &Arc<Socket>) -> Self {
+    fn of(socket: &Arc<Socket>, ends: &Ends) -> Self {
         Self {
             family: socket.family,
             kind: socket.kind,
             local: socket.local_address(),
             remote: socket.peer_address().ok(),
             listening: socket.listener().is_some(),
+            front: ends.front,
+            failure: Arc::default(),
             socket: Arc::downgrade(socket),
         }
     }
@@ -71,50 +80,70 @@ impl Carried {
     }
 }
 
+impl Drop for Carried {
+    /// The process has closed its last descriptor of this. A port is free when the call is back, unless others hold it.
+    fn drop(&mut self) {
+        if self.listening && !runtime::is_child() {
+            carrier::look_at(self.front);
+        }
+    }
+}
+
 /// Makes the socket's descriptors carry data. `ENOTCONN` for one that has neither a peer nor listens.
 pub(crate) fn carry(socket: &Arc<Socket>) -> Result<()> {
-    let Some(Load { cargo, ends, replaced }) = begin(socket)? else { return Ok(()) };
-    let entry = Entry::Carried(Arc::new(Carried::of(socket)));
+    let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
+    let Some((ends, replacement)) = take_ends(socket)? else { return Ok(()) };
+    let carried = Arc::new(Carried::of(socket, &ends));
     for fd in table::descriptors_of(socket) {
-        if let Some((new, _)) = &replaced {
-            kernel::put_behind(fd, new)?;
+        if let Some(replacement) = &replacement {
+            kernel::put_behind(fd, &replacement.front)?;
         }
         socket.options.lock().apply_to_kernel(fd, socket.family);
-        drop(table::insert(fd, entry.clone()));
+        drop(table::insert(fd, Entry::Carried(carried.clone())));
     }
-    if let Some((_, old)) = replaced {
-        old.dismiss();
+    if let Some(replacement) = replacement {
+        replacement.old.dismiss();
     }
-    carrier::load(socket, ends, cargo)
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
 }
 
-/// The same for a socket that nobody else has yet, with the one descriptor that it was made with.
+/// The same for a connection that was accepted and that nobody has yet, with the one descriptor that it was made with.
 fn carry_new(fd: OwnedFd, socket: &Arc<Socket>) -> Result<OwnedFd> {
-    let Some(Load { cargo, ends, replaced }) = begin(socket)? else { return Ok(fd) };
-    carrier::load(socket, ends, cargo)?;
-    Ok(replaced.map_or(fd, |(new, _)| new))
-}
-
-/// What is to be moved, and through what.
-struct Load {
-    cargo: Box<dyn Cargo>,
-    ends: Ends,
-    /// The application's new descriptor, where the old one can carry nothing, and what the old one showed.
-    replaced: Option<(OwnedFd, Mirror)>,
-}
-
-/// `None`: the socket's descriptors carry data already.
-fn begin(socket: &Arc<Socket>) -> Result<Option<Load>> {
     let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
+    let Some((ends, replacement)) = take_ends(socket)? else { return Ok(fd) };
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: Arc::default() })?;
+    Ok(replacement.map_or(fd, |replacement| replacement.front))
+}
+
+/// The same for a port of ours, made with the descriptor `front`, that takes the place of one of the kernel's at `fd`.
+/// Whoever accepts there gets connections of both.
+pub(crate) fn carry_beside(fd: RawFd, front: OwnedFd, socket: &Arc<Socket>, kernel: Own) -> Result<()> {
+    let listener = socket.listener().ok_or(Errno(libc::EINVAL))?;
+    let Some((ends, replacement)) = take_ends(socket)? else { return Err(Errno(libc::EINVAL)) };
+    let front = replacement.map_or(front, |replacement| replacement.front);
+    let carried = Arc::new(Carried::of(socket, &ends));
+    Socket::put_behind(fd, &front, Entry::Carried(carried.clone()))?;
+    let cargo = Box::new(Connections::new(listener, Some(kernel)));
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
+}
+
+/// The application's descriptor of a new pair, and what showed on the one whose place it takes.
+struct Replacement {
+    front: OwnedFd,
+    old: Mirror,
+}
+
+/// Takes the pair from what showed the socket's readiness, or makes one where that can carry nothing; `None`: the
+/// socket's descriptors carry data already.
+fn take_ends(socket: &Arc<Socket>) -> Result<Option<(Ends, Option<Replacement>)>> {
     let Some(mirror) = socket.take_mirror() else { return Ok(None) };
-    let (ends, replaced) = match mirror.into_ends() {
+    Ok(Some(match mirror.into_ends() {
         Ok(ends) => (ends?, None),
-        Err(mirror) => {
-            let (new, ends) = Ends::open(pair_for(socket.kind) | libc::SOCK_CLOEXEC)?;
-            (ends, Some((new, mirror)))
+        Err(old) => {
+            let (front, ends) = Ends::open(pair_for(socket.kind) | libc::SOCK_CLOEXEC)?;
+            (ends, Some(Replacement { front, old }))
         }
-    };
-    Ok(Some(Load { cargo, ends, replaced }))
+    }))
 }
 
 /// The kind of local sockets that have the boundaries of these, and an end.
@@ -130,7 +159,7 @@ fn cargo(socket: &Arc<Socket>) -> Option<Box<dyn Cargo>> {
         return Some(Box::new(Stream::new(connection)));
     }
     if let Some(listener) = socket.listener() {
-        return Some(Box::new(Connections::new(listener)));
+        return Some(Box::new(Connections::new(listener, None)));
     }
     match socket.endpoint() {
         Some((endpoint, Some(_))) => Some(Box::new(Datagrams::new(endpoint))),
@@ -147,7 +176,7 @@ pub(crate) fn carry_all(fds: impl IntoIterator<Item = RawFd>) {
 }
 
 /// A descriptor in this process of the end that the holders have, if there is one.
-fn holders_end(socket: &Arc<Socket>, ends: &Ends) -> Option<OwnedFd> {
+fn holders_end(socket: &Arc<Socket>, front: libc::ino_t) -> Option<OwnedFd> {
     let own =
         |entry: &Entry| matches!(entry, Entry::Carried(carried) if carried.socket.as_ptr() == Arc::as_ptr(socket));
     table::descriptors(own).into_iter().find_map(|fd| {
@@ -156,7 +185,7 @@ fn holders_end(socket: &Arc<Socket>, ends: &Ends) -> Option<OwnedFd> {
         // SAFETY: where it is one, the system just made it, and nobody else has it.
         let copy = (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy) })?;
         // The application may have closed it without telling, and opened something else.
-        (inode_of(&copy) == Ok(ends.front)).then_some(copy)
+        (inode_of(&copy) == Ok(front)).then_some(copy)
     })
 }
 
@@ -177,10 +206,7 @@ fn give(ends: &Ends, data: &[u8]) -> Result<usize> {
 
 /// Bytes that holders have written and that were not taken yet.
 fn written(ends: &Ends) -> usize {
-    let mut count: c_int = 0;
-    // SAFETY: an int of room is given.
-    unsafe { libc::ioctl(ends.back.as_raw_fd(), libc::FIONREAD, &raw mut count) };
-    usize::try_from(count).unwrap_or_default()
+    unread(&ends.back)
 }
 
 /// Whether nobody holds the other end any more, or whoever does has shut both directions.

@@ -1,6 +1,8 @@
 //! `getsockopt` and `setsockopt` on descriptors that carry data: what concerns the descriptor is the kernel's, what
 //! concerns the connection the stack's, where this process has it.
 
+use std::sync::atomic::Ordering;
+
 use libc::c_int;
 
 use crate::errno::{Errno, Result};
@@ -11,7 +13,11 @@ use crate::socket::options;
 pub(crate) fn get(carried: &Carried, level: c_int, name: c_int) -> Result<Option<Vec<u8>>> {
     let int = |value: c_int| Ok(Some(value.to_ne_bytes().to_vec()));
     match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_ERROR | libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => Ok(None),
+        (libc::SOL_SOCKET, libc::SO_ERROR) => match carried.failure.swap(0, Ordering::AcqRel) {
+            0 => Ok(None),
+            why => int(why),
+        },
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => Ok(None),
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => int(carried.family),
         (libc::SOL_SOCKET, libc::SO_TYPE) => int(carried.kind.of_socket()),
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(carried.kind.protocol(carried.family)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::{Errno, Result};
 use crate::socket::carrying::carrier::{Cargo, Progress};
-use crate::socket::carrying::{Ends, give, hung_up, shut, take, written};
+use crate::socket::carrying::{Ends, give, holders_end, hung_up, shut, take, written};
 use crate::socket::state::Socket;
 use crate::stack::tcp::Connection;
 
@@ -45,10 +45,13 @@ impl Stream {
             (Some(Err(error)), _) if is_passing(error) => Move::Blocked,
             (Some(Err(_)), _) => Move::Over(Progress::Left),
             // There is no room; that nobody is left to wait for it is to be noticed all the same.
-            (None, Err(Errno(libc::EAGAIN))) if hung_up(ends) && written(ends) == 0 => Move::Ended,
+            (None, Err(Errno(libc::EAGAIN))) if hung_up(ends) && (ends.is_veiled() || written(ends) == 0) => {
+                Move::Ended
+            }
             (None, Err(Errno(libc::EAGAIN))) => Move::Blocked,
             (None, Err(Errno(libc::EPIPE))) => Move::Refused,
-            (None, _) => Move::Over(Progress::Broken),
+            (None, Err(error)) => Move::Over(Progress::Broken(error)),
+            (None, Ok(_)) => Move::Blocked,
         }
     }
 
@@ -63,13 +66,17 @@ impl Stream {
             (Some(Err(_)), _) => Move::Over(Progress::Left),
             (None, Ok(_)) => Move::Ended,
             (None, Err(Errno(libc::EAGAIN))) => Move::Blocked,
-            (None, Err(_)) => Move::Over(Progress::Broken),
+            (None, Err(error)) => Move::Over(Progress::Broken(error)),
         }
     }
 }
 
 impl Cargo for Stream {
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress {
+        if ends.is_veiled() && self.connection.is_established() {
+            let front = ends.front;
+            ends.unveil(|| holders_end(socket, front));
+        }
         for _ in 0..TURN {
             let mut moved = false;
             if self.sending {

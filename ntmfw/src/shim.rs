@@ -1,0 +1,165 @@
+//! What the preloaded shim asks of the library, beyond the calls that C programs make.
+//!
+//! A program under the shim has sockets of the kernel until one of them meets a virtual address, or listens at a port that
+//! nodes may reach. Then an NTM socket takes its place behind the same descriptor, and carries data, so that nothing else
+//! of what the program does with it needs to be seen.
+
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::sync::{Arc, OnceLock};
+
+use libc::{c_int, sockaddr, socklen_t};
+use ntm_proto::id::Fqdn;
+
+use crate::Errno;
+use crate::capi;
+use crate::descriptors::{self, Own};
+use crate::errno::Result;
+use crate::negotiation::config::Config;
+use crate::negotiation::start;
+use crate::runtime::Core;
+use crate::socket::carrying;
+use crate::socket::options;
+use crate::socket::state::{Kind, Socket};
+use crate::socket::table::{self, Entry};
+
+pub use crate::inside::{Inside, enter, is_inside};
+
+/// What a socket of the kernel's was told that one of ours shall know.
+const COPIED: [(c_int, c_int); 12] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
+    (libc::SOL_SOCKET, libc::SO_LINGER),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+];
+
+/// Whether the descriptor is an NTM socket.
+#[must_use]
+pub fn is_socket(fd: RawFd) -> bool {
+    table::is_known(fd)
+}
+
+/// Whether the descriptor is one that the library works with, which the program knows nothing of.
+#[must_use]
+pub fn is_own(fd: RawFd) -> bool {
+    descriptors::is_own(fd)
+}
+
+/// The library's own descriptors in a range, in order.
+#[must_use]
+pub fn own_within(first: RawFd, last: RawFd) -> Vec<RawFd> {
+    descriptors::own_within(first, last)
+}
+
+/// The program closed these without `close`: what they were is over.
+pub fn forget_within(first: RawFd, last: RawFd) {
+    for fd in table::descriptors_within(first, last) {
+        drop(table::remove(fd));
+    }
+}
+
+/// Whether an address that a program gave is virtual.
+///
+/// # Safety
+/// `address` is null or points to `length` bytes.
+#[must_use]
+pub unsafe fn is_virtual(address: *const sockaddr, length: socklen_t) -> bool {
+    // SAFETY: the caller's promise.
+    let Some(ip) = (unsafe { capi::read_address(address, length) }).map(|address| address.ip().to_canonical()) else {
+        return false;
+    };
+    Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip))
+}
+
+/// Whether a name is a node's, as far as the configuration tells. Nothing is begun for that, and while the library begins
+/// no name is: what it looks up then is the kernel's to reach.
+#[must_use]
+pub fn is_node(name: &CStr) -> bool {
+    static DOMAINS: OnceLock<Vec<Fqdn>> = OnceLock::new();
+    let Some(name) = name.to_str().ok().and_then(|name| Fqdn::parse(name).ok()) else { return false };
+    let domains = DOMAINS.get_or_init(|| {
+        let Ok(config) = Config::find(None) else { return Vec::new() };
+        let own = config.name.as_str().split_once('.').and_then(|(_, domain)| Fqdn::parse(domain).ok());
+        config.domains.into_iter().chain(own).collect()
+    });
+    !start::is_starting() && domains.iter().any(|domain| name.is_within(domain) && name != *domain)
+}
+
+/// Puts an NTM socket in the place of a kernel's, with the same flags, port and options. `ENOTSOCK` where it is no
+/// stream or datagram socket of the Internet.
+pub fn adopt(fd: RawFd) -> Result<()> {
+    let (socket, front) = socket_like(fd)?;
+    Socket::put_behind(fd, &front, Entry::Direct(socket))
+}
+
+/// What has a peer, or is about to have one, or listens: its bytes pass through the descriptor from now on.
+pub fn carry(fd: RawFd) {
+    carrying::carry_all([fd]);
+}
+
+/// A port of the kernel's that listens is reached by nodes, too: who accepts on the descriptor gets both kinds of
+/// connections.
+pub fn serve(fd: RawFd, backlog: c_int) -> Result<()> {
+    let (socket, front) = socket_like(fd)?;
+    // SAFETY: only numbers go in and come out.
+    let kernel = Own::made(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    socket.listen(backlog)?;
+    carrying::carry_beside(fd, front, &socket, kernel)
+}
+
+/// The port of a socket of the kernel's that is bound to no address in particular.
+#[must_use]
+pub fn wildcard_port(fd: RawFd) -> Option<u16> {
+    let local = kernel_address(fd).ok()?;
+    local.ip().to_canonical().is_unspecified().then_some(local.port())
+}
+
+/// A socket of ours like one of the kernel's, and its descriptor.
+fn socket_like(fd: RawFd) -> Result<(Arc<Socket>, OwnedFd)> {
+    let family = kernel_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+    let kind = match (family, kernel_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Kind::Stream,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => Kind::Datagram,
+        _ => return Err(Errno(libc::ENOTSOCK)),
+    };
+    let core = capi::core()?;
+    let (front, socket) = Socket::make(core, family, kind, libc::SOCK_CLOEXEC)?;
+    for (level, name) in COPIED {
+        let mut value = [0_u8; 16];
+        let mut length = value.len() as socklen_t;
+        // SAFETY: there is so much room.
+        if unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut length) } == 0 {
+            // What ours does not know is no loss.
+            let _ = options::set(&socket, level, name, &value[..length as usize]);
+        }
+    }
+    let local = kernel_address(fd)?;
+    if local.port() != 0 {
+        let any = if family == libc::AF_INET6 { [0_u16; 8].into() } else { [0_u8; 4].into() };
+        socket.bind(fd, SocketAddr::new(any, local.port()))?;
+    }
+    Ok((socket, front))
+}
+
+fn kernel_option(fd: RawFd, level: c_int, name: c_int) -> Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as socklen_t;
+    // SAFETY: there is room for an int.
+    let failed = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) } < 0;
+    if failed { Err(Errno::last()) } else { Ok(value) }
+}
+
+fn kernel_address(fd: RawFd) -> Result<SocketAddr> {
+    // SAFETY: a number, for the time of the call; it is not closed.
+    let socket = std::mem::ManuallyDrop::new(unsafe { socket2::Socket::from_raw_fd(fd) });
+    socket.local_addr()?.as_socket().ok_or(Errno(libc::ENOTSOCK))
+}

@@ -1,0 +1,208 @@
+//! What makes a socket one that nodes reach or that reaches nodes, and what tells of it.
+
+use std::sync::OnceLock;
+
+use libc::{c_int, c_void, sockaddr, socklen_t};
+use ntmfw::capi;
+use ntmfw::shim;
+
+use crate::real::real;
+use crate::told;
+
+/// Ports at which nodes may connect.
+enum Ports {
+    All,
+    These(Vec<u16>),
+}
+
+impl Ports {
+    fn get() -> &'static Self {
+        static PORTS: OnceLock<Ports> = OnceLock::new();
+        PORTS.get_or_init(|| match std::env::var("NTM_LISTEN").as_deref() {
+            Ok("all") => Self::All,
+            Ok(list) => Self::These(list.split(',').filter_map(|port| port.trim().parse().ok()).collect()),
+            Err(_) => Self::These(Vec::new()),
+        })
+    }
+
+    fn has(&self, port: u16) -> bool {
+        match self {
+            Self::All => port != 0,
+            Self::These(ports) => ports.contains(&port),
+        }
+    }
+}
+
+/// An NTM socket takes the place of the kernel's, if nodes can be reached.
+fn adopt(fd: c_int) -> bool {
+    match shim::adopt(fd) {
+        Ok(()) => true,
+        Err(why) => {
+            told::set_errno(why.0);
+            // That it is no socket of the Internet is the kernel's to tell.
+            if why.0 != libc::ENOTSOCK {
+                told::cannot(why.0);
+            }
+            false
+        }
+    }
+}
+
+/// `connect(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let real = real!(connect(c_int, *const sockaddr, socklen_t) -> c_int);
+    if shim::is_inside() {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    if !shim::is_socket(fd) && (!unsafe { shim::is_virtual(address, length) } || !adopt(fd)) {
+        // SAFETY: the caller's promise. For a virtual address the kernel says that there is no way there.
+        return unsafe { real(fd, address, length) };
+    }
+    // SAFETY: the caller's promise.
+    let connected = unsafe { capi::ntmfw_connect(fd, address, length) };
+    let errno = told::errno();
+    if connected == 0 || errno == libc::EINPROGRESS {
+        shim::carry(fd);
+    }
+    told::set_errno(errno);
+    connected
+}
+
+/// `bind(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let real = real!(bind(c_int, *const sockaddr, socklen_t) -> c_int);
+    // SAFETY: the caller's promise.
+    if shim::is_inside() || !unsafe { shim::is_virtual(address, length) } {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    let _inside = shim::enter();
+    if !shim::is_socket(fd) && !adopt(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_bind(fd, address, length) }
+}
+
+/// `listen(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
+    let real = real!(listen(c_int, c_int) -> c_int);
+    if shim::is_inside() {
+        // SAFETY: only numbers go in.
+        return unsafe { real(fd, backlog) };
+    }
+    let _inside = shim::enter();
+    if shim::is_socket(fd) {
+        let listens = capi::ntmfw_listen(fd, backlog);
+        if listens == 0 {
+            shim::carry(fd);
+        }
+        return listens;
+    }
+    // SAFETY: only numbers go in.
+    let listens = unsafe { real(fd, backlog) };
+    if listens == 0
+        && shim::wildcard_port(fd).is_some_and(|port| Ports::get().has(port))
+        && let Err(why) = shim::serve(fd, backlog)
+    {
+        told::cannot(why.0);
+    }
+    listens
+}
+
+/// `accept(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    let real = real!(accept(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_accept(fd, address, length) }
+}
+
+/// `accept4(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
+    let real = real!(accept4(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length, flags) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_accept4(fd, address, length, flags) }
+}
+
+/// `getsockname(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    let real = real!(getsockname(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_getsockname(fd, address, length) }
+}
+
+/// `getpeername(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    let real = real!(getpeername(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, address, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_getpeername(fd, address, length) }
+}
+
+/// `getsockopt(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    let real = real!(getsockopt(c_int, c_int, c_int, *mut c_void, *mut socklen_t) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, level, name, value, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_getsockopt(fd, level, name, value, length) }
+}
+
+/// `setsockopt(2)`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    let real = real!(setsockopt(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int);
+    if shim::is_inside() || !shim::is_socket(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { real(fd, level, name, value, length) };
+    }
+    let _inside = shim::enter();
+    // SAFETY: the caller's promise.
+    unsafe { capi::ntmfw_setsockopt(fd, level, name, value, length) }
+}

@@ -1,0 +1,26 @@
+//! What the user is told.
+
+use std::ffi::CStr;
+use std::io::Write as _;
+use std::sync::Once;
+
+/// Says once, in a line, why nodes cannot be reached. What concerns the kernel goes on.
+pub(crate) fn cannot(errno: i32) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let why = ntmfw::capi::ntmfw_strerror(errno);
+        // SAFETY: a C string, good until the next failure in this thread.
+        let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
+        let _ = writeln!(std::io::stderr(), "ntm: nodes cannot be reached: {why}");
+    });
+}
+
+/// The error number that the last call of this thread left.
+pub(crate) fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or_default()
+}
+
+pub(crate) fn set_errno(errno: i32) {
+    // SAFETY: the C library gives every thread an `errno` of its own.
+    unsafe { *libc::__errno_location() = errno }
+}
