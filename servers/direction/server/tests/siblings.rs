@@ -94,7 +94,7 @@ fn a_thousand_nodes_are_served_when_one_of_two_coordinators_dies() {
     wait_for("the names at both", || dc1.metric("names") == 1_000 && dc2.metric("names") == 1_000);
     for dc in [&dc1, &dc2] {
         for node in [4, 5] {
-            let answer = dc.dig(&format!("n{node}.ntm.example."), RecordType::A).expect("an answer");
+            let answer = dc.dig(&format!("n{node}.ntm.example."), RecordType::A);
             assert_eq!(data(&answer), [before[node].to_string()]);
         }
     }
