@@ -11,7 +11,7 @@ LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
 .PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench bench-as bench-servers bench-relay crash-as fuzz purity tools
+	sim-long scale manuals check-manuals bench bench-as bench-dc bench-servers bench-relay crashes crash-as crash-dc crash-rs fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -89,8 +89,30 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
 
+manuals: ## docs/man anew from the programs
+	$(CARGO) build --quiet -p ntm-account -p ntm-dc -p ntm-rs
+	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man
+
+check-manuals: ## docs/man is what the programs say
+	$(CARGO) build --quiet -p ntm-account -p ntm-dc -p ntm-rs
+	@pages=$$(mktemp -d) && trap 'rm -rf "$$pages"' EXIT && \
+		./packaging/make-manuals "$$(./packaging/target-directory)/debug" "$$pages" && diff -r docs/man "$$pages"
+
+crashes: ## each server killed 50 times, kept in docs/results/crashes.md
+	@./packaging/install-tools test
+	@./packaging/record-document crashes 'Servers killed under load' crash-as crash-dc crash-rs
+
 crash-as: ## the account server killed 50 times under load, nothing acknowledged lost
 	NTM_AS_KILLS=50 $(CARGO) test -p ntm-account --test server -- --nocapture nothing_that_was_acknowledged
+
+crash-dc: ## the direction coordinator killed 50 times under load, no address lost or given twice
+	NTM_CRASHES=50 $(CARGO) test -p ntm-dc --test crashes -- --nocapture
+
+crash-rs: ## the relay killed 50 times under load, its communications going on after each
+	NTM_CRASHES=50 $(CARGO) test -p ntm-rs --test crashes -- --nocapture
+
+bench-dc: ## the direction coordinator beside what its Diffie-Hellmans alone allow
+	$(CARGO) test --release --quiet -p ntm-dc --test load -- --ignored --nocapture
 
 bench-as: ## logins a second at the account server, beside argon2 alone
 	$(CARGO) bench --quiet -p ntm-account --bench logins
@@ -98,7 +120,9 @@ bench-as: ## logins a second at the account server, beside argon2 alone
 bench: scale ## figures of the parts
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 
-bench-servers: bench-relay ## the servers beside their peers; as root, for it makes network namespaces
+bench-servers: ## the servers beside their peers, kept in docs/results/servers.md; as root, for it makes network namespaces
+	@./packaging/install-tools bench
+	@./packaging/record-document servers 'The servers beside their peers' bench-relay bench-dc bench-as
 
 bench-relay: ## the relay beside coturn
 	@./packaging/install-tools bench
