@@ -402,17 +402,16 @@ fn in_a_flood_beyond_all_cookies_who_holds_one_gets_in() {
     let mut dc = Coordinator::new(now, config, [1; 32]);
     let mut attacker = domain.node(666, "attacker");
     attacker.attach(1, &["203.0.113.66:666"]);
-    let flooding = attacker.register(1);
-    let flood = |dc: &mut Coordinator, count: u32| {
+    let mut flood = |dc: &mut Coordinator, count: u32| {
         for source in 0..count {
             let from = SocketAddr::from(([203, 0, (source >> 8) as u8, source as u8], 666));
-            dc.handle_datagram(now, domain.address, from, &mut flooding.clone());
+            dc.handle_datagram(now, domain.address, from, &mut attacker.register(1));
         }
         while dc.poll_transmit().is_some() {}
     };
     let mut honest = domain.node(1, "a");
     honest.attach(1, &["198.51.100.1:5000"]);
-    let mut say = |dc: &mut Coordinator, honest: &mut ntm_direction::testing::Node, mut datagram: Vec<u8>| {
+    let say = |dc: &mut Coordinator, honest: &mut ntm_direction::testing::Node, mut datagram: Vec<u8>| {
         dc.handle_datagram(now, domain.address, at("198.51.100.1:5000"), &mut datagram);
         let mut answer = dc.poll_transmit().expect("an answer").datagram;
         honest.receive(now, domain.address, &mut answer)

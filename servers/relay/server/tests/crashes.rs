@@ -53,6 +53,8 @@ fn every_communication_goes_on_with_its_token_after_each_crash() {
         rs.run();
         let began = Instant::now();
         for (tag, (a, b)) in (crash as u64 * PAIRS + 2..).zip(&mut pairs) {
+            a.forget();
+            b.forget();
             a.bind();
             b.bind();
             exchange(a, b, &inner(tag, 600));

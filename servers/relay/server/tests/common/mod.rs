@@ -311,6 +311,13 @@ impl Node {
         }
     }
 
+    /// Throws away what has come and was not listened to.
+    pub(crate) fn forget(&self) {
+        self.socket.set_nonblocking(true).expect("a socket");
+        while self.socket.recv_from(&mut [0; 2_048]).is_ok() {}
+        self.socket.set_nonblocking(false).expect("a socket");
+    }
+
     /// Binds, again where need be, and proves its address.
     pub(crate) fn bind(&mut self) {
         self.client.index = None;
