@@ -144,9 +144,8 @@ impl Keepers {
 
     fn all_unanswered(&self, endpoints: impl Iterator<Item = Endpoint>, more_than: u8) -> bool {
         let mut endpoints = endpoints.peekable();
-        let silent = |endpoint| {
-            self.all.iter().any(|keeper| keeper.endpoint == endpoint && keeper.unanswered > more_than)
-        };
+        let silent =
+            |endpoint| self.all.iter().any(|keeper| keeper.endpoint == endpoint && keeper.unanswered > more_than);
         endpoints.peek().is_some() && endpoints.all(silent)
     }
 }

@@ -362,7 +362,9 @@ impl DirectorLink {
         from: SocketAddr,
     ) -> Result<(), HandshakeError> {
         let (session, director) = match &mut self.rescue {
-            Some(rescue) if rescue.session.in_flight() == Some(reply.receiver) => (&mut rescue.session, rescue.director),
+            Some(rescue) if rescue.session.in_flight() == Some(reply.receiver) => {
+                (&mut rescue.session, rescue.director)
+            }
             _ => (&mut self.session, self.current),
         };
         // Whoever has seen the handshake can answer it with a cookie, and it goes nowhere new for that.

@@ -60,13 +60,7 @@ impl DirectorLink {
         }
     }
 
-    pub(super) fn run_rescue(
-        &mut self,
-        now: Instant,
-        ctx: &mut Context,
-        interfaces: &Interfaces,
-        rtts: Vec<RelayRtt>,
-    ) {
+    pub(super) fn run_rescue(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, rtts: Vec<RelayRtt>) {
         let Some(mut rescue) = self.rescue.take_if(|rescue| now >= rescue.next_at) else { return };
         rescue.next_at = now + REGISTER_RETRY[rescue.tries % TRIES_A_DIRECTOR];
         if rescue.tries > 0 && rescue.tries % TRIES_A_DIRECTOR == 0 {

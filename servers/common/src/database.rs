@@ -75,7 +75,8 @@ impl std::fmt::Debug for Database {
 /// The address without the word that names a file of certificates, and that file.
 fn take_authorities(url: &str) -> (String, Option<String>) {
     let Some((address, words)) = url.split_once('?') else { return (url.into(), None) };
-    let (named, others): (Vec<&str>, Vec<&str>) = words.split('&').partition(|word| word.starts_with(ROOT_CERTIFICATES));
+    let (named, others): (Vec<&str>, Vec<&str>) =
+        words.split('&').partition(|word| word.starts_with(ROOT_CERTIFICATES));
     let file = named.last().map(|word| word[ROOT_CERTIFICATES.len()..].to_owned());
     let others = others.join("&");
     (if others.is_empty() { address.into() } else { format!("{address}?{others}") }, file)
@@ -122,9 +123,10 @@ mod tests {
         assert!(!has_tls("postgres://u@%2Frun%2Fpostgresql/d"));
         assert!(!has_tls("postgres://u@db.example/d?sslmode=disable"));
         let without_certificates = "sslrootcert=/nowhere.pem";
-        for tls in [format!("postgres://u@db.example/d?{without_certificates}"),
-            format!("postgres://u@127.0.0.1/d?{without_certificates}&sslmode=require")]
-        {
+        for tls in [
+            format!("postgres://u@db.example/d?{without_certificates}"),
+            format!("postgres://u@127.0.0.1/d?{without_certificates}&sslmode=require"),
+        ] {
             let why = Database::at(&tls, |_| {}).expect_err("needs certificates").to_string();
             assert!(why.contains("/nowhere.pem") && why.contains("sslrootcert=FILE"), "{why}");
         }
@@ -133,7 +135,10 @@ mod tests {
     #[test]
     fn the_file_of_certificates_is_taken_out_of_the_address() {
         let (url, file) = take_authorities("postgres://u@h/d?sslmode=require&sslrootcert=/a/b.pem&connect_timeout=3");
-        assert_eq!((url.as_str(), file.as_deref()), ("postgres://u@h/d?sslmode=require&connect_timeout=3", Some("/a/b.pem")));
+        assert_eq!(
+            (url.as_str(), file.as_deref()),
+            ("postgres://u@h/d?sslmode=require&connect_timeout=3", Some("/a/b.pem"))
+        );
         assert_eq!(take_authorities("postgres://u@h/d?sslrootcert=x").0, "postgres://u@h/d");
     }
 }

@@ -22,8 +22,8 @@ use crate::limits::{ADDRESS_GRACE, MAX_EVENTS, MAX_LOCALS, MAX_NODES, MAX_REVOKE
 use crate::links::Links;
 use crate::paths::{Held, Paths};
 use crate::peers::Peers;
-use crate::registry::{Registry, State};
 use crate::rate::Rate;
+use crate::registry::{Registry, State};
 use crate::relay_servers::{Reported, TakenBack};
 use crate::siblings::Finds;
 use crate::stats::{Gauges, Stats};

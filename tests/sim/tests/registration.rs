@@ -160,7 +160,11 @@ fn whenever_a_coordinator_dies_its_node_is_with_the_next_within_a_keep_alive_per
         scene.world.set_up(Who::Director(scene.director), false);
         let there = scene.world.run_while(DEFAULT_KEEP_ALIVE, |world| served(world, second) == 0);
         assert!(there, "{tenth} tenths of a period after a keep-alive");
-        assert_eq!(count(&scene.world, a, |event| *event == Event::RegistrationLost), 0, "it was registered all the time");
+        assert_eq!(
+            count(&scene.world, a, |event| *event == Event::RegistrationLost),
+            0,
+            "it was registered all the time"
+        );
     }
 }
 
@@ -171,8 +175,8 @@ fn a_coordinator_that_answers_before_the_other_does_keeps_its_node() {
     let place = Spot::V4Global.build(&mut scene.world);
     scene.world.net.set_core_latency(place, far, 2 * SECOND);
     let second = scene.world.add_director(scene.domain, far, Families::DUAL);
-    let a = scene.node_at("a", place, Spot::V4Global.families());
-    let b = scene.node("b", Spot::V4Global);
+    let [a, b] = ["a", "b"].map(|label| scene.node_at(label, place, Spot::V4Global.families()));
+    scene.world.run_for(3 * SECOND);
     for silence in 0..DEFAULT_KEEP_ALIVE.as_secs() {
         scene.world.set_up(Who::Director(scene.director), false);
         scene.world.run_for(Duration::from_millis(1_200));

@@ -7,11 +7,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ntm_server::database::Database;
 use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{ToSql, Type};
-use ntm_server::database::Database;
 use tokio_postgres::{Client, IsolationLevel};
 
 use super::embedded::only_reading;
@@ -48,8 +48,12 @@ impl Postgres {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let store =
-            Self { runtime: Some(runtime), database, idle: Mutex::new(Vec::new()), permits: Semaphore::new(CONNECTIONS) };
+        let store = Self {
+            runtime: Some(runtime),
+            database,
+            idle: Mutex::new(Vec::new()),
+            permits: Semaphore::new(CONNECTIONS),
+        };
         store.handle().block_on(store.make_tables())?;
         Ok(store)
     }

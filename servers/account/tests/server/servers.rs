@@ -167,7 +167,7 @@ fn a_new_grant_key_reaches_the_relay_before_a_dc_mints_with_it_and_the_old_one_s
     };
     let held = || relay(&rs.credentials(0).expect("are there")).grant_keys.clone();
     let first = minting();
-    assert_eq!(held(), [first.clone()]);
+    assert_eq!(held(), std::slice::from_ref(&first));
     world.domain.done(&["key", "rotate", "--relay", "rs1.ntm.example"]);
     assert_eq!((held().len(), &held()[1], minting()), (2, &first, first.clone()), "until the lead is over");
     world.domain.done(&["key", "rotate", "--relay", "rs1.ntm.example", "--now"]);

@@ -108,7 +108,10 @@ fn a_thousand_nodes_are_served_when_one_of_two_coordinators_dies() {
     while served.last() == Some(&Duration::ZERO) {
         let online = dc2.metric("nodes_online") as usize;
         assert!(died.elapsed() < PATIENCE, "{online} of {NODES} are served");
-        served[..online.saturating_sub(NODES / 2)].iter_mut().filter(|at| at.is_zero()).for_each(|at| *at = died.elapsed());
+        served[..online.saturating_sub(NODES / 2)]
+            .iter_mut()
+            .filter(|at| at.is_zero())
+            .for_each(|at| *at = died.elapsed());
         sent += 1;
         worst = worst.max(deliver(&mut fleet, 0, before[1], format!("text {sent}").as_bytes()));
         fleet.drive(Duration::from_millis(20)).expect("drives");

@@ -20,11 +20,8 @@ const LIFE: u64 = 300;
 
 /// Sends what both ends have to say to each other until it is told to stop.
 fn load(pairs: &[(Node, Node)], stop: &AtomicBool) {
-    let datagrams: Vec<_> = pairs
-        .iter()
-        .flat_map(|(a, b)| [a, b])
-        .map(|node| (node, node.client.relayed(&inner(1, 1_000))))
-        .collect();
+    let datagrams: Vec<_> =
+        pairs.iter().flat_map(|(a, b)| [a, b]).map(|node| (node, node.client.relayed(&inner(1, 1_000)))).collect();
     while !stop.load(Ordering::Relaxed) {
         datagrams.iter().for_each(|(node, datagram)| node.send(datagram));
         std::thread::sleep(Duration::from_micros(500));
@@ -63,5 +60,7 @@ fn every_communication_goes_on_with_its_token_after_each_crash() {
         worst = worst.max(began.elapsed());
     }
     until("each is held once", || rs.metric("grants") == PAIRS);
-    println!("{crashes} crashes: {PAIRS} communications went on after each, all of them {worst:?} after a start at most");
+    println!(
+        "{crashes} crashes: {PAIRS} communications went on after each, all of them {worst:?} after a start at most"
+    );
 }

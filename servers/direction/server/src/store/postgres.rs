@@ -112,9 +112,7 @@ impl Postgres {
         runtime.block_on(async {
             let mut client = match self.client.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
-                None => {
-                    self.database.connect().await.map_err(said)?
-                }
+                None => self.database.connect().await.map_err(said)?,
             };
             let outcome = tokio::time::timeout(PATIENCE * 2, step(self, &mut client)).await;
             match outcome {
