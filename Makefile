@@ -9,9 +9,11 @@ CHAOS_SEEDS ?= 60
 LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
+# Named together everywhere, so that what one target built serves the others.
+PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
+MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
 
-.PHONY: help build demo demo-servers examples descriptors shim-test conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,7 +32,7 @@ test: ## everything that CI runs
 
 demo-servers: ## the three servers on loopback, from nothing, and two programs that talk
 	@./packaging/install-tools test
-	@$(CARGO) build --quiet -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
+	@$(CARGO) build --quiet $(PROGRAMS)
 	@./packaging/demo-servers "$$(./packaging/target-directory)/debug"
 
 examples: ## the programs in examples/c, built and used
@@ -96,11 +98,33 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
 
+manuals: ## docs/man anew from the programs
+	$(CARGO) build --quiet $(PROGRAMS)
+	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man
+
+check-manuals: ## docs/man is what the programs say
+	$(CARGO) build --quiet $(PROGRAMS)
+	@pages=$$(mktemp -d) && trap 'rm -rf "$$pages"' EXIT && \
+		./packaging/make-manuals "$$(./packaging/target-directory)/debug" "$$pages" && diff -r docs/man "$$pages"
+
+crashes: ## each server killed 50 times, kept in docs/results/crashes.md
+	@./packaging/install-tools test
+	@./packaging/record-document crashes 'Servers killed under load' crash-as crash-dc crash-rs
+
 crash-as: ## the account server killed 50 times under load, nothing acknowledged lost
-	NTM_AS_KILLS=50 $(CARGO) test -p ntm-account --test server -- --nocapture nothing_that_was_acknowledged
+	NTM_AS_KILLS=50 $(CARGO) test $(MEASURED) --test server -- --nocapture nothing_that_was_acknowledged
+
+crash-dc: ## the direction coordinator killed 50 times under load, no address lost or given twice
+	NTM_CRASHES=50 $(CARGO) test $(MEASURED) --test crashes -- --nocapture every_address
+
+crash-rs: ## the relay killed 50 times under load, its communications going on after each
+	NTM_CRASHES=50 $(CARGO) test $(MEASURED) --test crashes -- --nocapture every_communication
+
+bench-dc: ## the direction coordinator beside what its Diffie-Hellmans alone allow
+	$(CARGO) test --release --quiet $(MEASURED) --test load -- --ignored --nocapture
 
 bench-as: ## logins a second at the account server, beside argon2 alone
-	$(CARGO) bench --quiet -p ntm-account --bench logins
+	$(CARGO) bench --quiet $(MEASURED) --bench logins
 
 BENCH_ROUNDS ?= 5
 bench: ## the library beside the kernel and its peers, kept in docs/results/bench.txt and bench.svg
@@ -110,11 +134,13 @@ bench: ## the library beside the kernel and its peers, kept in docs/results/benc
 bench-parts: scale ## figures of the servers' cores
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 
-bench-servers: bench-relay ## the servers beside their peers; as root, for it makes network namespaces
+bench-servers: ## the servers beside their peers, kept in docs/results/servers.md; as root, for it makes network namespaces
+	@./packaging/install-tools bench
+	@./packaging/record-document servers 'The servers beside their peers' bench-relay bench-dc bench-as
 
 bench-relay: ## the relay beside coturn
 	@./packaging/install-tools bench
-	$(CARGO) build --release --quiet -p ntm-rs --bins --examples
+	$(CARGO) build --release --quiet $(MEASURED) --bins --examples
 	$${CARGO_TARGET_DIR:-target}/release/examples/relay_bench
 
 fuzz: tools ## every fuzz target, FUZZ_SECONDS each

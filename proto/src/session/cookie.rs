@@ -124,6 +124,11 @@ impl CookieJar {
         Verdict::Reply(self.reply(&init, rng, from))
     }
 
+    /// Whether the message bears a cookie of this jar for the address that it came from.
+    pub fn has_given(&self, init: &HandshakeInit<'_>, from: SocketAddr) -> bool {
+        *init.mac2 != [0; MAC] && self.mac2_is_valid(init, from)
+    }
+
     pub fn stats(&self) -> &CookieStats {
         &self.stats
     }

@@ -31,7 +31,7 @@ pub enum Command {
     /// Nodes
     #[command(subcommand)]
     Node(NodeCommand),
-    /// The key that seals tickets
+    /// The keys that seal tickets and make relay grants
     #[command(subcommand)]
     Key(KeyCommand),
 }
@@ -126,7 +126,10 @@ pub enum NodeCommand {
 pub enum KeyCommand {
     /// Make a new service key; direction coordinators keep the old one until its last ticket is over
     Rotate {
-        /// Use it at once, without the lead in which coordinators fetch it
+        /// A relay's grant key instead, which the relay keeps until its last token is over
+        #[arg(long, value_name = "NAME")]
+        relay: Option<String>,
+        /// Use it at once, without the lead in which servers fetch it
         #[arg(long)]
         now: bool,
     },
@@ -159,7 +162,12 @@ pub fn carry_out(command: Command, path: &Path) -> Result<(), Failure> {
         Command::Account(AccountCommand::Enable { name }) => change(&config, name, false),
         Command::Account(AccountCommand::List) => list_accounts(&config),
         Command::Node(NodeCommand::Revoke { name }) => print(order(&config, &Order::RevokeNode { name })?),
-        Command::Key(KeyCommand::Rotate { now }) => print(order(&config, &Order::RotateKey { at_once: now })?),
+        Command::Key(KeyCommand::Rotate { relay: None, now }) => {
+            print(order(&config, &Order::RotateKey { at_once: now })?)
+        }
+        Command::Key(KeyCommand::Rotate { relay: Some(relay), now }) => {
+            print(order(&config, &Order::RotateGrantKey { relay, at_once: now })?)
+        }
     }
 }
 
@@ -257,7 +265,7 @@ fn print(outcome: Outcome) -> Result<(), Failure> {
         Outcome::Done => Ok(()),
         Outcome::Lines(lines) => lines.iter().try_for_each(|text| line(text)),
         Outcome::Credentials(text) => line(&text),
-        Outcome::KeyUsedFrom(at) => line(&format!("the new key seals tickets from {at} ms after 1970 on")),
+        Outcome::KeyUsedFrom(at) => line(&format!("the new key is used from {at} ms after 1970 on")),
         Outcome::Refused(why) => Err(Failure::new(why)),
     }
 }

@@ -42,6 +42,7 @@ pub enum Order {
     RemoveServer { name: String },
     RevokeNode { name: String },
     RotateKey { at_once: bool },
+    RotateGrantKey { relay: String, at_once: bool },
 }
 
 /// What came of it.
@@ -102,6 +103,10 @@ fn obey(authority: &Authority, order: &Order) -> Result<Outcome, Refusal> {
         Order::RevokeNode { name } => authority.revoke(&by, &parse(name)?)?,
         Order::RotateKey { at_once } => {
             return Ok(Outcome::KeyUsedFrom(authority.rotate_service_key(&by, *at_once)?.as_millis()));
+        }
+        Order::RotateGrantKey { relay, at_once } => {
+            let use_from = authority.rotate_grant_key(&by, &parse(relay)?, *at_once)?;
+            return Ok(Outcome::KeyUsedFrom(use_from.as_millis()));
         }
     }
     Ok(Outcome::Done)

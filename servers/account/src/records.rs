@@ -67,7 +67,14 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
     pub id: u32,
+    /// The newest first.
     pub grant_keys: Vec<NumberedKey>,
+    /// The number of the key that DCs mint with; where none has it, the newest.
+    #[serde(default)]
+    pub minting: u8,
+    /// From when on DCs mint with the newest.
+    #[serde(default)]
+    pub mints_from: Millis,
     pub psk: Key,
 }
 

@@ -17,6 +17,7 @@ pub mod account_server;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod database;
 mod failure;
 pub mod files;
 pub mod hex;

@@ -70,7 +70,11 @@ enum Command<C: Subcommand> {
     /// Print a commented example of the configuration file
     Config,
     /// Print the manual page
-    Man,
+    Man {
+        /// Write it and those of all commands into a directory instead
+        #[arg(long, value_name = "DIRECTORY")]
+        into: Option<PathBuf>,
+    },
     /// Print completions for a shell
     Completions { shell: Shell },
     #[command(flatten)]
@@ -104,7 +108,13 @@ fn carry_out<S: Server>(line: CommandLine<S::Command>, command: &mut clap::Comma
         None => run::<S>(&path, line.run.check),
         Some(Command::Run(options)) => run::<S>(&path, options.check || line.run.check),
         Some(Command::Config) => out.write_all(S::EXAMPLE.as_bytes()).context("standard output"),
-        Some(Command::Man) => clap_mangen::Man::new(command.clone()).render(&mut out).context("standard output"),
+        Some(Command::Man { into: None }) => {
+            clap_mangen::Man::new(command.clone()).render(&mut out).context("standard output")
+        }
+        Some(Command::Man { into: Some(directory) }) => {
+            let pages = command.clone().disable_help_subcommand(true);
+            clap_mangen::generate_to(pages, &directory).context(directory.display())
+        }
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, command, S::NAME, &mut out);
             Ok(())

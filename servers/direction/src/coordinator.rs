@@ -22,8 +22,9 @@ use crate::limits::{ADDRESS_GRACE, MAX_EVENTS, MAX_LOCALS, MAX_NODES, MAX_REVOKE
 use crate::links::Links;
 use crate::paths::{Held, Paths};
 use crate::peers::Peers;
+use crate::rate::Rate;
 use crate::registry::{Registry, State};
-use crate::relay_servers::Reported;
+use crate::relay_servers::{Reported, TakenBack};
 use crate::siblings::Finds;
 use crate::stats::{Gauges, Stats};
 
@@ -43,6 +44,9 @@ pub struct Coordinator {
     pub(crate) finds: Finds,
     /// What each relay said last.
     pub(crate) reported: BTreeMap<RelayId, Reported>,
+    pub(crate) taken_back: TakenBack,
+    /// Of cookies given out under load.
+    pub(crate) cookies: Rate,
     pub(crate) jar: CookieJar,
     pub(crate) load: LoadMeter,
     /// The coordinator's own addresses, by the numbers the tables hold.
@@ -167,6 +171,8 @@ impl Coordinator {
             domains: Domains::default(),
             finds: Finds::default(),
             reported: BTreeMap::new(),
+            taken_back: TakenBack::default(),
+            cookies: Rate::default(),
             jar: CookieJar::new(config.noise.public(), now, &mut rng),
             load: LoadMeter::new(config.handshakes_per_second),
             locals,

@@ -28,7 +28,10 @@ use ntm_proto::wire::outer::HandshakeInit;
 
 use crate::applicants::Applicant;
 use crate::coordinator::{Arrival, Coordinator};
-use crate::limits::{AMPLIFICATION, CONFIRM_WITHIN, MAX_HALF_OPEN, REGISTRATION_BURST, REGISTRATION_INTERVAL};
+use crate::limits::{
+    AMPLIFICATION, CONFIRM_WITHIN, COOKIE_BURST, COOKIE_INTERVAL, MAX_HALF_OPEN, REGISTRATION_BURST,
+    REGISTRATION_INTERVAL,
+};
 use crate::links::{Links, Owner};
 use crate::registry::{Full, State};
 use crate::sending::error;
@@ -122,6 +125,13 @@ impl Coordinator {
             return;
         }
         let under_load = self.load.note(at.now) || self.handshakes.len() > MAX_HALF_OPEN / 2;
+        if under_load
+            && !self.cookies.permits(at.now, COOKIE_INTERVAL, COOKIE_BURST)
+            && !self.jar.has_given(&init, at.from)
+        {
+            self.stats.dropped.too_many_handshakes += 1;
+            return;
+        }
         match self.jar.check(at.now, &mut self.rng, datagram, at.from, under_load) {
             Verdict::Process => {}
             Verdict::Reply(reply) => {

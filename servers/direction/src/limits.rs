@@ -44,6 +44,14 @@ pub const MAX_LOCALS: usize = 64;
 /// Revoked nodes remembered that never registered here.
 pub const MAX_REVOKED: usize = 1 << 20;
 
+/// Communications taken back that one relay is told again when it calls.
+pub const MAX_TAKEN_BACK: usize = 1_024;
+/// Cookies given out under load: one each this long …
+pub const COOKIE_INTERVAL: Duration = Duration::from_micros(10);
+/// … after a burst of this many. What comes on top without a cookie is dropped unread, so that those who hold one
+/// and nodes that are registered find the sockets' queues empty.
+pub const COOKIE_BURST: u32 = 5_000;
+
 /// Bytes sent to an address for each byte from it, until it has proven itself (RFC 9000, 8.1).
 pub const AMPLIFICATION: usize = 3;
 /// The largest plaintext of one datagram: IPv6's least MTU (RFC 8200, 5) less IPv6, UDP and the tunnel's overhead.

@@ -430,6 +430,9 @@ impl Coordinator {
             self.go_on(now, path);
         }
         self.resend_to_peer(now, row);
+        if let Some(Who::Relay(relay)) = self.peers.get(row).map(|peer| peer.who.clone()) {
+            self.handle_relay_up(now, relay);
+        }
     }
 
     fn handle_peer_frame(&mut self, at: &Arrival, row: u32, plaintext: &[u8]) {

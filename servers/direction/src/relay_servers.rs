@@ -1,14 +1,15 @@
 //! This domain's relays: what they report, and what is taken back from them.
 
 use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
 
-use ntm_proto::id::{NodeId, RelayId, TransactionId};
+use ntm_proto::id::{NodeId, PathId, RelayId, TransactionId};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{Envelope, Message, RelayDirection, RelayReport};
 
 use crate::coordinator::{Arrival, Coordinator};
 use crate::delivery::Receiver;
-use crate::limits::RELAY_SILENT;
+use crate::limits::{MAX_TAKEN_BACK, RELAY_SILENT};
 use crate::peers::Who;
 use crate::relays::Relay;
 use crate::sending::signal;
@@ -21,6 +22,28 @@ pub(crate) struct Reported {
     load: u16,
     draining: bool,
     at: Instant,
+}
+
+/// Communications whose grants were taken back, by relay, each until the last token for it ends. A relay that starts
+/// again knows of none of them, and one that was away never heard of some.
+#[derive(Debug, Default)]
+pub(crate) struct TakenBack {
+    by_relay: BTreeMap<RelayId, VecDeque<(Instant, PathId)>>,
+}
+
+impl TakenBack {
+    /// True where an older one had to be forgotten before its time.
+    fn note(&mut self, now: Instant, relay: RelayId, path_id: PathId, until: Instant) -> bool {
+        let all = self.by_relay.entry(relay).or_default();
+        all.retain(|(until, _)| now < *until);
+        all.push_back((until, path_id));
+        all.len() > MAX_TAKEN_BACK && all.pop_front().is_some()
+    }
+
+    fn of(&self, now: Instant, relay: RelayId) -> Vec<PathId> {
+        let all = self.by_relay.get(&relay).into_iter().flatten();
+        all.filter(|(until, _)| now < *until).map(|(_, path_id)| *path_id).collect()
+    }
 }
 
 impl Coordinator {
@@ -72,8 +95,17 @@ impl Coordinator {
             let (path_id, relays) = (path.id, path.relays.clone());
             self.forget_path(row);
             for relay in relays {
+                let evicted = self.taken_back.note(now, relay, path_id, now + self.config.grant_lifetime);
+                self.stats.evicted += u64::from(evicted);
                 self.revoke_at(now, relay, RelayDirection { revoke: path_id });
             }
+        }
+    }
+
+    /// A relay has called: it is told again what it may have forgotten.
+    pub(crate) fn handle_relay_up(&mut self, now: Instant, relay: RelayId) {
+        for path_id in self.taken_back.of(now, relay) {
+            self.revoke_at(now, relay, RelayDirection { revoke: path_id });
         }
     }
 

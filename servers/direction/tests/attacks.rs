@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use ntm_direction::limits::{ADDRESS_GRACE, AMPLIFICATION, MAX_HALF_OPEN};
+use ntm_direction::limits::{ADDRESS_GRACE, AMPLIFICATION, COOKIE_BURST, MAX_HALF_OPEN};
 use ntm_direction::testing::{BEGIN, Domain, Net, Received, fqdn};
 use ntm_direction::{Coordinator, Gauges};
 use ntm_proto::crypto::Secret;
@@ -391,6 +391,38 @@ fn under_a_flood_of_handshakes_the_honest_get_in_with_a_cookie_and_nobody_else_c
     // The stand-in sends the handshake again with the cookie.
     assert!(matches!(net.take(honest)[..], [Received::Cookie(_), Received::Registered(_)]));
     assert!(net.traffic.values().all(|traffic| traffic.sent_to <= AMPLIFICATION * traffic.received_from));
+}
+
+#[test]
+fn in_a_flood_beyond_all_cookies_who_holds_one_gets_in() {
+    let domain = Domain::new("ntm.example", 1, "192.0.2.1:4500");
+    let mut config = domain.config();
+    config.handshakes_per_second = 20;
+    let now = Net::default().now;
+    let mut dc = Coordinator::new(now, config, [1; 32]);
+    let mut attacker = domain.node(666, "attacker");
+    attacker.attach(1, &["203.0.113.66:666"]);
+    let mut flood = |dc: &mut Coordinator, count: u32| {
+        for source in 0..count {
+            let from = SocketAddr::from(([203, 0, (source >> 8) as u8, source as u8], 666));
+            dc.handle_datagram(now, domain.address, from, &mut attacker.register(1));
+        }
+        while dc.poll_transmit().is_some() {}
+    };
+    let mut honest = domain.node(1, "a");
+    honest.attach(1, &["198.51.100.1:5000"]);
+    let say = |dc: &mut Coordinator, honest: &mut ntm_direction::testing::Node, mut datagram: Vec<u8>| {
+        dc.handle_datagram(now, domain.address, at("198.51.100.1:5000"), &mut datagram);
+        let mut answer = dc.poll_transmit().expect("an answer").datagram;
+        honest.receive(now, domain.address, &mut answer)
+    };
+    flood(&mut dc, 100);
+    let first = honest.register(1);
+    let Received::Cookie(second) = say(&mut dc, &mut honest, first) else { panic!("under load") };
+    flood(&mut dc, COOKIE_BURST + 500);
+    let stats = *dc.stats();
+    assert!(stats.cookies_sent <= u64::from(COOKIE_BURST) && stats.dropped.too_many_handshakes >= 500, "{stats:?}");
+    assert!(matches!(say(&mut dc, &mut honest, second), Received::Registered(_)));
 }
 
 #[test]

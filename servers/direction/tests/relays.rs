@@ -265,6 +265,37 @@ fn relays_forget_the_communications_of_a_revoked_node_and_are_told_until_they_sa
 }
 
 #[test]
+fn a_relay_that_lost_its_memory_is_told_again_what_was_revoked_until_the_tokens_end() {
+    let mut world = world(1, false);
+    world.b = world.net.add_node(&world.domain, 3, "b", "203.0.113.3:5000");
+    world.register();
+    world.connect(0);
+    world.report(0, 0, false);
+    world.direct(7);
+    let (now, id) = (world.net.now, world.net.host(world.b).node.id());
+    world.net.dc(&world.domain).handle_revocation(now, id);
+    world.net.settle();
+    let told = |world: &mut World| {
+        // The report is the first that comes by the new session.
+        let received = world.report(0, 0, false);
+        let revocation = Message::RelayDirection(RelayDirection { revoke: PathId([7; 16]) });
+        let transaction = received.iter().find(|envelope| envelope.message == revocation)?.transaction;
+        let ack = world.relays[0].seal(world.net.now, transaction.0, Message::RelayAck);
+        world.exchange(0, ack);
+        Some(())
+    };
+    told(&mut world);
+    assert!(told(&mut world).is_none(), "it has said that it knows");
+    world.relays[0].session = Session::new(world.domain.provider);
+    world.connect(0);
+    assert!(told(&mut world).is_some(), "it may have forgotten");
+    world.net.advance(ntm_direction::DEFAULT_GRANT_LIFETIME);
+    world.relays[0].session = Session::new(world.domain.provider);
+    world.connect(0);
+    assert!(told(&mut world).is_none(), "no token for it is good any more");
+}
+
+#[test]
 fn a_relay_cannot_report_for_another_nor_without_its_key() {
     let mut world = world(2, false);
     world.connect(0);

@@ -12,13 +12,14 @@ mod common;
 use std::time::Duration;
 
 use common::{MINUTE, RTT, SECOND, Scene, assert_whole, connect, count, first, path_changes};
+use ntm_direction::DEFAULT_KEEP_ALIVE;
 use ntm_node::Event;
 use ntm_proto::crypto::Secret;
 use ntm_proto::time::{Instant, UnixTime};
 use ntm_proto::wire::message::ErrorCode;
 use ntm_sim::net::Families;
 use ntm_sim::scenarios::spot::Spot;
-use ntm_sim::world::{Family, Who};
+use ntm_sim::world::{Family, Who, World};
 
 fn registrations(scene: &Scene, node: usize) -> usize {
     count(&scene.world, node, |event| matches!(event, Event::Registered { .. }))
@@ -142,6 +143,49 @@ fn when_the_coordinator_dies_its_nodes_meet_again_at_the_next() {
     scene.world.run_for(MINUTE);
     assert!(scene.world.is_registered(a) && scene.world.is_registered(b));
     connect(&mut scene.world, a, b);
+}
+
+/// The nodes that a coordinator serves.
+fn served(world: &World, director: usize) -> usize {
+    world.director(director).core().gauges().online
+}
+
+#[test]
+fn whenever_a_coordinator_dies_its_node_is_with_the_next_within_a_keep_alive_period() {
+    for tenth in 0..10 {
+        let mut scene = Scene::new(20 + u64::from(tenth));
+        let second = add_second_director(&mut scene);
+        let a = scene.node("a", Spot::V4Global);
+        scene.world.run_for(3 * SECOND + DEFAULT_KEEP_ALIVE * tenth / 10);
+        scene.world.set_up(Who::Director(scene.director), false);
+        let there = scene.world.run_while(DEFAULT_KEEP_ALIVE, |world| served(world, second) == 0);
+        assert!(there, "{tenth} tenths of a period after a keep-alive");
+        assert_eq!(
+            count(&scene.world, a, |event| *event == Event::RegistrationLost),
+            0,
+            "it was registered all the time"
+        );
+    }
+}
+
+#[test]
+fn a_coordinator_that_answers_before_the_other_does_keeps_its_node() {
+    let mut scene = Scene::new(30);
+    let far = scene.world.net.add_site(Families::DUAL);
+    let place = Spot::V4Global.build(&mut scene.world);
+    scene.world.net.set_core_latency(place, far, 2 * SECOND);
+    let second = scene.world.add_director(scene.domain, far, Families::DUAL);
+    let [a, b] = ["a", "b"].map(|label| scene.node_at(label, place, Spot::V4Global.families()));
+    scene.world.run_for(3 * SECOND);
+    for silence in 0..DEFAULT_KEEP_ALIVE.as_secs() {
+        scene.world.set_up(Who::Director(scene.director), false);
+        scene.world.run_for(Duration::from_millis(1_200));
+        scene.world.set_up(Who::Director(scene.director), true);
+        scene.world.run_for(DEFAULT_KEEP_ALIVE - Duration::from_millis(200));
+        assert_eq!((served(&scene.world, scene.director), served(&scene.world, second)), (2, 0), "silence {silence}");
+    }
+    assert!(scene.world.director(second).core().stats().handshakes_answered > 0, "it was asked");
+    connect(&mut scene.world, b, a);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod accounts;
 mod audit;
 mod enrolment;
+mod grant_keys;
 mod nodes;
 mod servers;
 mod sessions;
@@ -135,6 +136,7 @@ impl Authority {
         self.forget_renewals(now)?;
         self.end_sessions(now)?;
         self.renew_certificates(now)?;
+        self.tend_grant_keys(now)?;
         self.prune_service_keys(now)
     }
 

@@ -6,6 +6,7 @@
 //! | a DC comes or goes | its own, every DC's and every relay's |
 //! | a certificate is renewed | as if the server had come |
 //! | the service key is rotated, or an old one ends | every DC's |
+//! | a relay's grant key is rotated | its own; every DC's after the lead |
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use ntm_server::credentials::{
 use ntm_server::hex;
 
 use super::audit::note;
+use super::grant_keys::minting_key;
 use super::{Authority, Caller, nodes};
 use crate::records::{Relay, Server};
 use crate::refusal::{Code, Refusal};
@@ -214,7 +216,7 @@ pub(super) fn directions(tx: &mut dyn Transaction) -> Result<Vec<String>, StoreE
     Ok(servers.filter(|(_, server)| server.request.role == Role::Direction).map(|(_, server)| server.cert).collect())
 }
 
-fn all(tx: &mut dyn Transaction) -> Result<Vec<(String, Server)>, StoreError> {
+pub(super) fn all(tx: &mut dyn Transaction) -> Result<Vec<(String, Server)>, StoreError> {
     tx.list(Table::Servers, Range { from: "", until: END, limit: MAX_SERVERS, backwards: false })
 }
 
@@ -222,7 +224,7 @@ fn new_relay(tx: &mut dyn Transaction) -> Result<Relay, StoreError> {
     let id = u32::try_from(tx.count_up(RELAY_IDS)? + 1);
     let id = id.map_err(|_| StoreError::Unavailable("there are no relay ids left".into()))?;
     let grant_keys = vec![NumberedKey { number: 1, key: Key(Secret::new(random())) }];
-    Ok(Relay { id, grant_keys, psk: Key(Secret::new(random())) })
+    Ok(Relay { id, grant_keys, minting: 1, mints_from: 0, psk: Key(Secret::new(random())) })
 }
 
 /// Gives new versions to all who must know of a change to a server of `role`.
@@ -231,13 +233,13 @@ fn tell_servers(tx: &mut dyn Transaction, role: Role) -> Result<(), StoreError> 
     if role == Role::Direction { tell_role(tx, Role::Relay) } else { Ok(()) }
 }
 
-fn tell_role(tx: &mut dyn Transaction, role: Role) -> Result<(), StoreError> {
+pub(super) fn tell_role(tx: &mut dyn Transaction, role: Role) -> Result<(), StoreError> {
     let servers = all(tx)?.into_iter();
     let names: Vec<_> = servers.filter(|(_, server)| server.request.role == role).map(|(name, _)| name).collect();
     bump(tx, &names)
 }
 
-fn bump(tx: &mut dyn Transaction, names: &[String]) -> Result<(), StoreError> {
+pub(super) fn bump(tx: &mut dyn Transaction, names: &[String]) -> Result<(), StoreError> {
     // One counter for all: a server that is removed and added again goes on counting.
     let version = tx.count_up(VERSIONS)? + 1;
     for name in names {
@@ -263,11 +265,10 @@ fn granted_relays(servers: &[(String, Server)]) -> Result<BTreeMap<u32, GrantedR
     let relays = servers.iter().filter_map(|(name, server)| server.relay.as_ref().map(|relay| (name, server, relay)));
     relays
         .map(|(name, server, relay)| {
-            let newest =
-                relay.grant_keys.first().ok_or_else(|| StoreError::Corrupt(format!("grant keys of {name}")))?;
+            let minting = minting_key(relay).ok_or_else(|| StoreError::Corrupt(format!("grant keys of {name}")))?;
             let granted = GrantedRelay {
                 name: server.request.name.clone(),
-                grant_key: newest.clone(),
+                grant_key: minting.clone(),
                 psk: relay.psk.clone(),
                 addresses: server.request.addresses.clone(),
             };

@@ -7,11 +7,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ntm_server::database::Database;
 use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls, config::SslMode};
+use tokio_postgres::{Client, IsolationLevel};
 
 use super::embedded::only_reading;
 use super::{Range, Store, StoreError, Table, Transaction, Work};
@@ -29,7 +30,7 @@ const WRITERS_LOCK: i64 = 0x6e74_6d2d_6173;
 pub struct Postgres {
     /// Drives the connections. Taken only when the store is dropped.
     runtime: Option<Runtime>,
-    config: Config,
+    database: Database,
     idle: Mutex<Vec<Client>>,
     permits: Semaphore,
 }
@@ -37,20 +38,22 @@ pub struct Postgres {
 impl Postgres {
     /// Connects and makes the tables that are missing.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let mut config: Config = url.parse().map_err(failed)?;
-        if config.get_ssl_mode() == SslMode::Require {
-            let why = "sslmode=require is not supported: reach the database over loopback, a Unix socket or a tunnel";
-            return Err(StoreError::Unavailable(why.into()));
-        }
-        config.connect_timeout(CONNECT_TIMEOUT).application_name("ntm-as");
+        let adapt = |config: &mut tokio_postgres::Config| {
+            config.connect_timeout(CONNECT_TIMEOUT).application_name("ntm-as");
+        };
+        let database = Database::at(url, adapt).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("postgres")
             .enable_all()
             .build()
             .map_err(failed)?;
-        let store =
-            Self { runtime: Some(runtime), config, idle: Mutex::new(Vec::new()), permits: Semaphore::new(CONNECTIONS) };
+        let store = Self {
+            runtime: Some(runtime),
+            database,
+            idle: Mutex::new(Vec::new()),
+            permits: Semaphore::new(CONNECTIONS),
+        };
         store.handle().block_on(store.make_tables())?;
         Ok(store)
     }
@@ -72,8 +75,7 @@ impl Postgres {
     }
 
     async fn connect(&self) -> Result<Client, StoreError> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
-        tokio::spawn(connection);
+        let client = self.database.connect().await.map_err(failed)?;
         // A commit that is acknowledged is on the disk, whatever the database's defaults say.
         let settings = format!(
             "SET synchronous_commit = on; SET client_min_messages = warning; SET statement_timeout = '{STATEMENT_TIMEOUT}'"

@@ -236,7 +236,10 @@ fn the_rest(api: &OpenApi) {
     let body = json!({ "account": "bob", "password": PASSWORD });
     checked.open("POST", same("/v1/accounts"), Some(&body), 403);
 
-    let narrow = World::with(&Setting { tables: "[limits]\nlogins_burst = 1\n".into(), ..Default::default() });
+    let narrow = World::with(&Setting {
+        tables: "[limits]\nlogins_burst = 1\nlogins_per_minute = 1\n".into(),
+        ..Default::default()
+    });
     let checked = Checked { api: api.clone(), client: narrow.client.clone() };
     checked.open("POST", same("/v1/accounts"), Some(&body), 201);
     let node = Node::new("printer");

@@ -156,6 +156,31 @@ fn a_new_service_key_reaches_the_dcs_before_a_ticket_is_sealed_with_it() {
 }
 
 #[test]
+fn a_new_grant_key_reaches_the_relay_before_a_dc_mints_with_it_and_the_old_one_stays() {
+    let world = World::new();
+    let dc = DirectionServer::add(&world, "dc1");
+    let rs = DirectionServer::with_role(&world, "rs1", Role::Relay);
+    let minting = || {
+        let told = dc.credentials(0).expect("are there");
+        let granted = direction(&told).relays.values().next().expect("a relay");
+        granted.grant_key.clone()
+    };
+    let held = || relay(&rs.credentials(0).expect("are there")).grant_keys.clone();
+    let first = minting();
+    assert_eq!(held(), std::slice::from_ref(&first));
+    world.domain.done(&["key", "rotate", "--relay", "rs1.ntm.example"]);
+    assert_eq!((held().len(), &held()[1], minting()), (2, &first, first.clone()), "until the lead is over");
+    world.domain.done(&["key", "rotate", "--relay", "rs1.ntm.example", "--now"]);
+    assert_eq!((held().len(), minting()), (3, held()[0].clone()));
+    assert!(held().contains(&first), "its tokens hold");
+    world.domain.done(&["key", "rotate", "--relay", "rs1.ntm.example", "--now"]);
+    let (status, complaint) = world.domain.fails(&["key", "rotate", "--relay", "rs1.ntm.example"]);
+    assert!(status == 1 && complaint.contains("tokens of the oldest still hold"), "{complaint}");
+    let (_, complaint) = world.domain.fails(&["key", "rotate", "--relay", "dc1.ntm.example"]);
+    assert!(complaint.contains("is no relay"), "{complaint}");
+}
+
+#[test]
 fn a_request_that_is_not_in_order_is_refused_with_a_reason() {
     let world = World::new();
     let dc = DirectionServer::add(&world, "dc1");

@@ -29,6 +29,7 @@ use ntm_proto::id::Fqdn;
 use ntm_proto::identity::{Role, ServerCert};
 use ntm_proto::wire::identity::parse_cert;
 use ntm_server::clock::{random, unix_now};
+use ntm_server::database::SYSTEM_CERTIFICATES;
 use ntm_server::{Failure, ResultExt as _, hex};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
@@ -47,8 +48,6 @@ const MAX_DOCUMENT: u64 = 1 << 20;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The whole of a lookup, below what the core waits.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// Where Debian keeps the certificates that the web is believed by.
-const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(Debug, Default)]
 pub(crate) struct LookupStats {

@@ -4,7 +4,9 @@
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
@@ -60,36 +62,90 @@ fn drain(socket: &UdpSocket) -> usize {
 
 /// Datagrams a second of a flood: more than the cookies' threshold by far, less than fills the machine's cores.
 const FLOOD: u32 = 30_000;
+/// Datagrams that a flood has unanswered before it waits a moment: fewer than the server's socket keeps, so that on a
+/// slow machine too it is the server that refuses them and not the kernel.
+const UNANSWERED: u32 = 64;
 
 /// What an attack got for what it sent.
 #[derive(Default)]
 struct Traffic {
-    sent: AtomicU64,
-    datagrams: AtomicU64,
-    received: AtomicU64,
+    sent: usize,
+    datagrams: u64,
+    received: usize,
 }
 
-fn flood(to: SocketAddr, datagrams: &[Vec<u8>], traffic: &Traffic, stop: &AtomicBool) {
+/// Sends the same datagrams over and over until it is ended, which dropping it does too.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Traffic>>,
+}
+
+impl Flood {
+    /// The server answers about one in `a_answer` of the datagrams.
+    fn start(to: SocketAddr, datagrams: Vec<Vec<u8>>, a_answer: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let stop = stop.clone();
+            move || flood(to, &datagrams, a_answer, &stop)
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    fn end(mut self) -> Traffic {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("runs until now").join().expect("flooded")
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn flood(to: SocketAddr, datagrams: &[Vec<u8>], a_answer: u32, stop: &AtomicBool) -> Traffic {
+    const MOMENT: Duration = Duration::from_millis(20);
     let sockets: Vec<UdpSocket> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
     sockets.iter().for_each(|socket| socket.set_nonblocking(true).expect("may"));
-    let mut buffer = [0; 4_096];
+    let (mut traffic, mut buffer, mut unanswered) = (Traffic::default(), [0; 4_096], 0_u32);
+    let mut hear = |traffic: &mut Traffic| {
+        let mut answers = 0;
+        for socket in &sockets {
+            while let Ok(length) = socket.recv(&mut buffer) {
+                traffic.received += length;
+                answers += 1;
+            }
+        }
+        answers
+    };
     let begin = Instant::now();
-    for (number, datagram) in datagrams.iter().cycle().enumerate() {
+    for datagram in datagrams.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        while begin.elapsed() * FLOOD < Duration::from_secs(number as u64) {
+        while begin.elapsed() * FLOOD < Duration::from_secs(traffic.datagrams) {
             std::thread::sleep(Duration::from_micros(200));
         }
-        let socket = &sockets[number % sockets.len()];
+        let socket = &sockets[traffic.datagrams as usize % sockets.len()];
         if socket.send_to(datagram, to).is_ok() {
-            traffic.sent.fetch_add(datagram.len() as u64, Ordering::Relaxed);
-            traffic.datagrams.fetch_add(1, Ordering::Relaxed);
+            traffic.sent += datagram.len();
         }
-        while let Ok(length) = socket.recv(&mut buffer) {
-            traffic.received.fetch_add(length as u64, Ordering::Relaxed);
+        traffic.datagrams += 1;
+        unanswered += 1;
+        let waited = Instant::now();
+        while unanswered >= UNANSWERED {
+            match hear(&mut traffic) {
+                0 if waited.elapsed() > MOMENT => unanswered = 0,
+                0 => std::thread::sleep(Duration::from_micros(200)),
+                answers => unanswered = unanswered.saturating_sub(answers * a_answer),
+            }
         }
     }
+    hear(&mut traffic);
+    traffic
 }
 
 #[test]
@@ -100,35 +156,28 @@ fn good_nodes_register_while_strangers_flood_with_handshakes() {
     let stranger = Domain::new("ntm.example");
     let datagrams: Vec<Vec<u8>> =
         (0..500).map(|number| registration(&stranger.node("x", &[]), &dc, number + 1).1).collect();
-    let (traffic, stop) = (Traffic::default(), AtomicBool::new(false));
+    let flood = Flood::start(dc.address(), datagrams, 1);
+    wait_for("the flood to be noticed", || dc.metric("cookies_sent_total") > 100);
     let mut took = Vec::new();
-    let elapsed = std::thread::scope(|scope| {
-        scope.spawn(|| flood(dc.address(), &datagrams, &traffic, &stop));
-        wait_for("the flood to be noticed", || dc.metric("cookies_sent_total") > 0);
+    let mut fleet = Fleet::new().expect("a poll");
+    for number in 0..GOOD {
+        let identity = domain.node(&format!("n{number}"), std::slice::from_ref(&dc.cert));
         let begin = Instant::now();
-        let mut fleet = Fleet::new().expect("a poll");
-        for number in 0..GOOD {
-            let identity = domain.node(&format!("n{number}"), std::slice::from_ref(&dc.cert));
-            let begin = Instant::now();
-            let node = fleet.add(&identity, loopback()).expect("a socket");
-            let done = fleet.drive_until(PATIENCE, |fleet, _| fleet.virtual4(node).is_some());
-            assert!(done.expect("drives"), "a good node was kept out");
-            took.push(begin.elapsed());
-        }
-        let elapsed = begin.elapsed();
-        stop.store(true, Ordering::Relaxed);
-        elapsed
-    });
+        let node = fleet.add(&identity, loopback()).expect("a socket");
+        let done = fleet.drive_until(PATIENCE, |fleet, _| fleet.virtual4(node).is_some());
+        assert!(done.expect("drives"), "a good node was kept out");
+        took.push(begin.elapsed());
+    }
+    let traffic = flood.end();
     took.sort_unstable();
-    let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
     println!(
-        "{} datagrams of a flood in {elapsed:?}; {GOOD} good nodes registered meanwhile: median {:?}, p99 {:?}",
-        read(&traffic.datagrams),
+        "{} datagrams of a flood; {GOOD} good nodes registered meanwhile: median {:?}, p99 {:?}",
+        traffic.datagrams,
         took[GOOD / 2],
         took[GOOD * 99 / 100],
     );
-    assert!(read(&traffic.received) <= AMPLIFICATION as u64 * read(&traffic.sent));
-    wait_for("the figures", || dc.metric("cookies_sent_total") > 100 && dc.metric("nodes_online") == GOOD as u64);
+    assert!(traffic.received <= AMPLIFICATION * traffic.sent);
+    wait_for("the figures", || dc.metric("nodes_online") == GOOD as u64);
 }
 
 #[test]
@@ -160,8 +209,9 @@ fn a_replayed_registration_takes_over_nothing() {
     // Recorded from an earlier registration: its sequence number is below the node's next.
     let (_, recorded) = registration(&identity, &dc, unix_now().as_millis() - 1_000);
     let (own, elsewhere) = (socket(), socket());
+    own.set_read_timeout(Some(PATIENCE)).expect("a time");
     own.send_to(&recorded, dc.address()).expect("sends");
-    assert!(drain(&own) > 0, "it was genuine once");
+    assert!(own.recv(&mut [0; 4_096]).is_ok(), "it was genuine once");
     let mut fleet = Fleet::new().expect("a poll");
     fleet.add(&identity, loopback()).expect("a socket");
     register_all(&mut fleet);
@@ -231,7 +281,7 @@ fn a_revoked_node_stays_revoked_over_a_restart() {
     dc.run();
     assert_eq!(refusal(&identity), Some(ErrorCode::Revoked));
     assert_eq!(refusal(&never_seen), Some(ErrorCode::Revoked));
-    assert!(data(&dc.dig("a.ntm.example.", RecordType::A).expect("an answer")).is_empty());
+    assert!(data(&dc.dig("a.ntm.example.", RecordType::A)).is_empty());
 }
 
 #[test]
@@ -251,22 +301,17 @@ fn dns_garbage_and_a_dns_flood_leave_names_and_nodes_served() {
     let sent: usize = (0..400).sum();
     assert!(drain(&garbage) <= AMPLIFICATION * sent);
     let query = question("nobody.ntm.example.", RecordType::A);
-    let (traffic, stop) = (Traffic::default(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| flood(dc.dns_address(), std::slice::from_ref(&query), &traffic, &stop));
-        let mut fleet = Fleet::new().expect("a poll");
-        for number in 0..20 {
-            let identity = domain.node(&format!("n{number}"), std::slice::from_ref(&dc.cert));
-            fleet.add(&identity, loopback()).expect("a socket");
-        }
-        register_all(&mut fleet);
-        stop.store(true, Ordering::Relaxed);
-    });
-    let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
-    assert!(read(&traffic.received) <= AMPLIFICATION as u64 * read(&traffic.sent));
     let outcome = |name: &str| dc.metric(&format!("dns_queries_total{{outcome=\"{name}\"}}"));
-    assert!(outcome("malformed") + outcome("refused") > 0 && outcome("ignored") > 0 && outcome("rate_limited") > 0);
-    wait_for("the source to have its rate again", || {
-        dc.dig("n1.ntm.example.", RecordType::A).is_some_and(|answer| !answer.answers.is_empty())
-    });
+    wait_for("the garbage to be counted", || outcome("malformed") + outcome("refused") > 0 && outcome("ignored") > 0);
+    let flood = Flood::start(dc.dns_address(), vec![query], 2);
+    wait_for("the flood to be limited", || outcome("rate_limited") > 100);
+    let mut fleet = Fleet::new().expect("a poll");
+    for number in 0..20 {
+        let identity = domain.node(&format!("n{number}"), std::slice::from_ref(&dc.cert));
+        fleet.add(&identity, loopback()).expect("a socket");
+    }
+    register_all(&mut fleet);
+    let traffic = flood.end();
+    assert!(traffic.received <= AMPLIFICATION * traffic.sent);
+    wait_for("the source to have its rate again", || !dc.dig("n1.ntm.example.", RecordType::A).answers.is_empty());
 }

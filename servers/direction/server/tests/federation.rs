@@ -72,7 +72,7 @@ fn a_node_finds_a_node_of_another_domain_through_dns_and_they_talk() {
             .any(|(node, what)| *node == b && matches!(what, Happened::Received { text, .. } if text == b"across"))
     });
     assert!(heard.expect("drives"));
-    assert_eq!(dc_one.metric("domain_lookups_total{outcome=\"found\"}"), 1);
+    wait_for("the lookup", || dc_one.metric("domain_lookups_total{outcome=\"found\"}") == 1);
     // The other one learned of the caller by DNS as well, or had its key pinned.
     wait_for("the other domain's answer", || dc_two.metric("information_given_total") == 1);
 }

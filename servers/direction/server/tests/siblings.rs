@@ -18,9 +18,6 @@ use support::{Dc, Domain, PATIENCE, data, fqdn, loopback, register_all, wait_for
 
 /// In seconds; the least that nodes take.
 const KEEP_ALIVE: u64 = 5;
-/// What a node takes on top of its interval to give up a silent DC and register with the next: five unanswered
-/// keep-alives (10.5 s) and three registrations (2.1 s), and what a busy machine adds.
-const NOTICE: Duration = Duration::from_secs(30);
 
 struct World {
     postgres: Postgres,
@@ -94,7 +91,7 @@ fn a_thousand_nodes_are_served_when_one_of_two_coordinators_dies() {
     wait_for("the names at both", || dc1.metric("names") == 1_000 && dc2.metric("names") == 1_000);
     for dc in [&dc1, &dc2] {
         for node in [4, 5] {
-            let answer = dc.dig(&format!("n{node}.ntm.example."), RecordType::A).expect("an answer");
+            let answer = dc.dig(&format!("n{node}.ntm.example."), RecordType::A);
             assert_eq!(data(&answer), [before[node].to_string()]);
         }
     }
@@ -106,17 +103,26 @@ fn a_thousand_nodes_are_served_when_one_of_two_coordinators_dies() {
     let died = Instant::now();
     let mut worst = Duration::ZERO;
     let mut sent = 0;
-    let bound = Duration::from_secs(KEEP_ALIVE) + NOTICE;
-    let all_served = |fleet: &Fleet| (0..NODES).all(|node| fleet.is_registered(node));
-    while dc2.metric("nodes_online") < NODES as u64 || !all_served(&fleet) {
-        assert!(died.elapsed() < bound.max(PATIENCE), "{} of {NODES} are served", dc2.metric("nodes_online"));
+    // When each of the orphans was served again.
+    let mut served = vec![Duration::ZERO; NODES / 2];
+    while served.last() == Some(&Duration::ZERO) {
+        let online = dc2.metric("nodes_online") as usize;
+        assert!(died.elapsed() < PATIENCE, "{online} of {NODES} are served");
+        served[..online.saturating_sub(NODES / 2)]
+            .iter_mut()
+            .filter(|at| at.is_zero())
+            .for_each(|at| *at = died.elapsed());
         sent += 1;
         worst = worst.max(deliver(&mut fleet, 0, before[1], format!("text {sent}").as_bytes()));
-        fleet.drive(Duration::from_millis(50)).expect("drives");
+        fleet.drive(Duration::from_millis(20)).expect("drives");
     }
     println!(
-        "all served again {:?} after the death; {sent} texts meanwhile, the slowest took {worst:?}",
-        died.elapsed()
+        "of {} nodes half were served again within {:?} of the death, 99 of 100 within {:?}, all within {:?}; {sent} texts \
+         meanwhile, the slowest took {worst:?}",
+        served.len(),
+        served[served.len() / 2],
+        served[served.len() * 99 / 100],
+        served[served.len() - 1],
     );
     let after: Vec<_> = (0..NODES).map(|node| fleet.virtual4(node).expect("registered")).collect();
     assert_eq!(before, after, "a node got another address");

@@ -12,16 +12,16 @@
 //! addresses are free is exact. The unique index on them is there so that a mistake could not go unnoticed.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ntm_direction::{Application, Found, NotStored, Pool4, Stored};
 use ntm_proto::id::{Fqdn, NodeId};
 use ntm_proto::wire::message::Target;
+use ntm_server::database::Database;
 use ntm_server::{Failure, ResultExt as _};
 use tokio::runtime::Handle;
-use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::{Client, Config, IsolationLevel, Transaction};
 
 use super::{Change, Loaded, News, Registry, Row, Unavailable, row};
 
@@ -48,7 +48,7 @@ const SCHEMA: &str = "
 
 pub struct Postgres {
     runtime: Handle,
-    config: Config,
+    database: Database,
     client: Option<Client>,
     dc: Fqdn,
     pool4: (Ipv4Addr, u8),
@@ -74,20 +74,15 @@ struct Draft {
 impl Postgres {
     /// Connects to the database `url` and makes the tables if there are none.
     pub fn open(url: &str, dc: Fqdn, pool4: (Ipv4Addr, u8), runtime: Handle) -> Result<Self, Failure> {
-        let mut config: Config = url.parse().context("registry")?;
-        let plain = config.get_hosts().iter().all(is_local) || url.contains("sslmode=disable");
-        if !plain {
-            return Err(Failure::usage(
-                "registry: the database is on another host and this version speaks no TLS to it",
-            )
-            .way_out("use a tunnel or a trusted network, and say sslmode=disable in the address"));
-        }
-        config.application_name("ntm-dc").connect_timeout(PATIENCE).tcp_user_timeout(PATIENCE);
-        config.options(format!("-c statement_timeout={0} -c lock_timeout={0}", PATIENCE.as_millis()));
+        let database = Database::at(url, |config: &mut Config| {
+            config.application_name("ntm-dc").connect_timeout(PATIENCE).tcp_user_timeout(PATIENCE);
+            config.options(format!("-c statement_timeout={0} -c lock_timeout={0}", PATIENCE.as_millis()));
+        })
+        .context("registry")?;
         let pool = Pool4::new(pool4.0, pool4.1);
         let mut registry = Self {
             runtime,
-            config,
+            database,
             client: None,
             dc,
             pool4,
@@ -117,11 +112,7 @@ impl Postgres {
         runtime.block_on(async {
             let mut client = match self.client.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
-                None => {
-                    let (client, connection) = self.config.connect(NoTls).await.map_err(said)?;
-                    tokio::spawn(connection);
-                    client
-                }
+                None => self.database.connect().await.map_err(said)?,
             };
             let outcome = tokio::time::timeout(PATIENCE * 2, step(self, &mut client)).await;
             match outcome {
@@ -434,13 +425,6 @@ impl Registry for Postgres {
 
 fn node_id(bytes: &[u8]) -> Option<NodeId> {
     bytes.try_into().ok().map(NodeId)
-}
-
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-    }
 }
 
 impl std::fmt::Debug for Postgres {

@@ -263,9 +263,15 @@ impl Dc {
         body.lines().find_map(|line| line.strip_prefix(&wanted)?.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Asks the DNS server over UDP.
-    pub fn dig(&self, name: &str, kind: RecordType) -> Option<Message> {
-        dig(self.dns_address(), name, kind)
+    /// Asks the DNS server over UDP, again where no answer comes.
+    #[track_caller]
+    pub fn dig(&self, name: &str, kind: RecordType) -> Message {
+        let mut answer = None;
+        wait_for("an answer of the DNS server", || {
+            answer = dig(self.dns_address(), name, kind);
+            answer.is_some()
+        });
+        answer.expect("was waited for")
     }
 }
 
@@ -297,8 +303,8 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 
 /// What a GET gives.
 pub fn http(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -311,7 +317,7 @@ pub fn question(name: &str, kind: RecordType) -> Vec<u8> {
     asked.to_vec().expect("emits")
 }
 
-pub fn dig(server: SocketAddr, name: &str, kind: RecordType) -> Option<Message> {
+fn dig(server: SocketAddr, name: &str, kind: RecordType) -> Option<Message> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a time");
     socket.send_to(&question(name, kind), server).ok()?;

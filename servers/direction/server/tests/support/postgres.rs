@@ -7,10 +7,10 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Folder, own_address, wait_for};
+use crate::support::{Folder, own_address, wait_for, write_secret};
 
 /// The user and group `nobody`, as Debian numbers them.
 const NOBODY: u32 = 65_534;
@@ -23,6 +23,22 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
+        Self::launch(|_, _| Vec::new())
+    }
+
+    /// One that nobody is let into without TLS. Its certificate is its own authority, in [`Self::certificate`].
+    pub fn start_with_tls() -> Self {
+        Self::launch(|data, ip| {
+            let made = rcgen::generate_simple_self_signed([ip.to_string()]).expect("a certificate");
+            fs::write(data.join("server.crt"), made.cert.pem()).expect("writes");
+            write_secret(&data.join("server.key"), made.signing_key.serialize_pem().as_bytes());
+            fs::write(data.join("pg_hba.conf"), "hostssl all all all trust\n").expect("writes");
+            vec!["-c", "ssl=on"]
+        })
+    }
+
+    /// `prepare` changes the database's folder before it starts, and gives further options.
+    fn launch(prepare: impl FnOnce(&Path, Ipv4Addr) -> Vec<&'static str>) -> Self {
         let (folder, ip, programs) = (Folder::new(), own_address(), programs());
         let data = folder.join("data");
         fs::create_dir(&data).expect("a folder");
@@ -44,11 +60,18 @@ impl Postgres {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let options = prepare(&data, ip);
+        if is_root {
+            for entry in fs::read_dir(&data).expect("a folder").map_while(Result::ok) {
+                std::os::unix::fs::chown(entry.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+        }
         let log = fs::File::create(folder.join("log")).expect("a log");
         let child = as_nobody("postgres")
             .arg("-D")
             .arg(&data)
             .args(["-h", &ip.to_string(), "-c", "fsync=off", "-c", "unix_socket_directories="])
+            .args(options)
             .stderr(log)
             .spawn()
             .expect("postgres starts");
@@ -65,6 +88,10 @@ impl Postgres {
 
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}:5432/postgres", self.ip)
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("data/server.crt")
     }
 
     /// One value, as text.

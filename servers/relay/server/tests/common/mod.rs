@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,6 +42,20 @@ pub(crate) fn fresh_directory() -> PathBuf {
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("a directory for the test");
     path
+}
+
+/// A port that is free now and below those that the system hands out.
+fn fixed_port() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| {
+        let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, *port));
+        v4.is_ok() && UdpSocket::bind((Ipv6Addr::LOCALHOST, *port)).is_ok()
+    };
+    let mut ports = std::iter::repeat_with(|| {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        10_000 + (std::process::id().wrapping_mul(8).wrapping_add(count) % 20_000) as u16
+    });
+    ports.find(is_free).expect("there is no end of them")
 }
 
 pub(crate) fn domain_key() -> IdentityKey {
@@ -105,6 +119,16 @@ impl Rs {
 
     pub(crate) fn start(directors: &[&Dc]) -> Self {
         let mut rs = Self::prepare(directors);
+        rs.run();
+        rs
+    }
+
+    /// A relay that finds its ports free again after it ended: they are none that the system hands out.
+    pub(crate) fn start_at_fixed_ports(directors: &[&Dc]) -> Self {
+        let mut rs = Self::prepare(directors);
+        let port = fixed_port();
+        (rs.udp4, rs.udp6) = ((Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into());
+        rs.configure(&[]);
         rs.run();
         rs
     }
@@ -285,6 +309,13 @@ impl Node {
             Err(why) if why.kind() == ErrorKind::ConnectionRefused => {}
             Err(why) => panic!("{why}"),
         }
+    }
+
+    /// Throws away what has come and was not listened to.
+    pub(crate) fn forget(&self) {
+        self.socket.set_nonblocking(true).expect("a socket");
+        while self.socket.recv_from(&mut [0; 2_048]).is_ok() {}
+        self.socket.set_nonblocking(false).expect("a socket");
     }
 
     /// Binds, again where need be, and proves its address.

@@ -1,11 +1,17 @@
 //! The link to the direction coordinator: registration, keep-alive, and what is said over it.
 //!
 //! ```text
-//!  Offline ──interface──▶ Registering ──response──▶ Registered
-//!     ▲                       ▲  │                       │ keep-alives unanswered, session over
-//!     └──no interface / refused──┘◀──────────────────────┘
+//!  Offline ──interface──▶ Registering ──response──▶ Registered ──silent──▶ Registered, and a Rescue
+//!     ▲                       ▲  │                     ▲  ▲                    │  │ │
+//!     └──no interface / refused──┘                     │  └────it speaks again─┘  │ │
+//!                             ▲                        └───another answers────────┘ │
+//!                             └──────── nobody answers, session over ───────────────┘
 //! ```
 //! Live tunnels do not depend on it: losing the coordinator costs new names and re-punching only.
+
+mod keepers;
+mod rescue;
+mod signals;
 
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,9 +24,8 @@ use ntm_proto::session::fragment::Reassembler;
 use ntm_proto::session::handshake::HandshakeError;
 use ntm_proto::session::pair::{Session, SessionTimer};
 use ntm_proto::session::replay::SIGNAL_WINDOW_WORDS;
-use ntm_proto::session::transport::OpenError;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::frame::{Frame, PathChallenge, PathResponse};
+use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{
     Deregistration, Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
 };
@@ -32,7 +37,8 @@ use crate::event::Event;
 use crate::interface::{Endpoint, Interfaces};
 use crate::keys::IndexOwner;
 use crate::peer;
-use crate::stats::DropReason;
+use keepers::Keepers;
+use rescue::Rescue;
 
 /// Pauses between registrations that get no answer.
 const REGISTER_RETRY: [Duration; 7] = [
@@ -54,12 +60,8 @@ const UPDATE_RETRY: [Duration; 5] = [
     Duration::from_millis(1_600),
     Duration::from_millis(1_600),
 ];
-/// Until a registration response names another.
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// A keep-alive without answer is repeated this soon.
-const KEEP_ALIVE_RETRY: Duration = Duration::from_millis(700);
-/// Unanswered keep-alives from one endpoint that make it useless for the coordinator.
-const KEEP_ALIVE_TRIES: u8 = 4;
+/// Repeats of an update without answer after which the coordinator is doubted.
+const UPDATES_BEFORE_DOUBT: usize = 3;
 /// The ticket was refused: ask again this much later, in case the operator mended it.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -72,15 +74,6 @@ enum Phase {
         next_at: Instant,
     },
     Registered,
-}
-
-/// One endpoint's hold on the coordinator.
-#[derive(Debug)]
-struct Keeper {
-    endpoint: Endpoint,
-    next_at: Instant,
-    transaction: TransactionId,
-    unanswered: u8,
 }
 
 /// A registration request inside the session that waits for its answer.
@@ -114,14 +107,17 @@ pub(crate) struct DirectorLink {
     session: Session<SIGNAL_WINDOW_WORDS>,
     phase: Phase,
     superseded: bool,
-    keepers: Vec<Keeper>,
+    keepers: Keepers,
+    /// Only while registered.
+    rescue: Option<Rescue>,
     update: Option<Update>,
     /// Where the coordinator was last heard.
     home: Option<Endpoint>,
     addresses: Option<(Ipv4Addr, Ipv6Addr)>,
-    keep_alive: Duration,
     next_transaction: u32,
     reassembler: Reassembler,
+    /// Indices of sessions that ended, to be released.
+    retired: Vec<SessionIndex>,
 }
 
 impl DirectorLink {
@@ -136,13 +132,14 @@ impl DirectorLink {
             session: Session::new(config.provider),
             phase: Phase::Offline,
             superseded: false,
-            keepers: Vec::new(),
+            keepers: Keepers::default(),
+            rescue: None,
             update: None,
             home: None,
             addresses: None,
-            keep_alive: DEFAULT_KEEP_ALIVE,
             next_transaction: 1,
             reassembler: Reassembler::default(),
+            retired: Vec::new(),
         }
     }
 
@@ -169,7 +166,7 @@ impl DirectorLink {
         self.ticket = ticket;
         self.ticket_key = key;
         self.superseded = false;
-        self.phase = Phase::Registering { tries: 0, next_at: now };
+        self.leave_phase(Phase::Registering { tries: 0, next_at: now });
     }
 
     pub(crate) fn set_record(&mut self, record: NodeRecord) {
@@ -189,6 +186,7 @@ impl DirectorLink {
             return;
         }
         if interfaces.is_empty() {
+            self.end_rescue();
             self.phase = match self.phase {
                 Phase::Registering { .. } => Phase::Offline,
                 Phase::Offline | Phase::Registered => return,
@@ -234,27 +232,19 @@ impl DirectorLink {
     }
 
     fn sync_keepers(&mut self, now: Instant, interfaces: &Interfaces) {
-        let endpoints = interfaces.endpoints();
-        self.keepers.retain(|keeper| endpoints.contains(&keeper.endpoint));
-        for endpoint in endpoints {
-            if !self.keepers.iter().any(|keeper| keeper.endpoint == endpoint) {
-                let transaction = self.transaction();
-                self.keepers.push(Keeper { endpoint, next_at: now, transaction, unanswered: 0 });
-            }
-        }
-        if self.home.is_some_and(|home| !self.keepers.iter().any(|keeper| keeper.endpoint == home)) {
+        self.keepers.sync(now, interfaces.endpoints());
+        if self.home.is_some_and(|home| !self.keepers.has(home)) {
             self.home = None;
         }
     }
 
     fn server_for(&self, endpoint: Endpoint) -> Option<SocketAddr> {
-        let director = self.directors.get(self.current)?;
-        director.addresses.iter().copied().find(|server| server.is_ipv4() == endpoint.address.is_ipv4())
+        address_for(self.directors.get(self.current)?, endpoint)
     }
 
     /// The endpoints that can reach the coordinator, the preferred first.
     fn reachable(&self, interfaces: &Interfaces) -> Vec<(Endpoint, SocketAddr)> {
-        interfaces.endpoints().into_iter().filter_map(|endpoint| Some((endpoint, self.server_for(endpoint)?))).collect()
+        self.directors.get(self.current).map_or_else(Vec::new, |director| ways_to(director, interfaces))
     }
 
     fn best(&self, interfaces: &Interfaces) -> Option<(Endpoint, SocketAddr)> {
@@ -308,15 +298,26 @@ impl DirectorLink {
         endpoint: Endpoint,
         server: SocketAddr,
     ) {
-        let Some(director) = self.directors.get(self.current) else { return };
-        let key = director.noise_key;
-        let mut request = self.request(now, ctx, interfaces, endpoint, rtts);
-        request.ticket = Some(self.ticket.clone());
-        let payload = peer::envelope(Message::RegistrationRequest(request));
+        let Some(key) = self.directors.get(self.current).map(|director| director.noise_key) else { return };
+        let payload = self.ticketed(now, ctx, interfaces, endpoint, rtts);
         let index: SessionIndex = ctx.allocate_index(IndexOwner::Director);
         let datagram = self.session.begin(now, &mut ctx.rng, &ctx.noise, &key, &self.ticket_key, index, &payload);
         self.release_retired(ctx);
         ctx.transmit(endpoint, server, datagram);
+    }
+
+    /// What a handshake carries: the request, and the ticket that says who may register.
+    fn ticketed(
+        &self,
+        now: Instant,
+        ctx: &mut Context,
+        interfaces: &Interfaces,
+        from: Endpoint,
+        rtts: Vec<RelayRtt>,
+    ) -> Vec<u8> {
+        let mut request = self.request(now, ctx, interfaces, from, rtts);
+        request.ticket = Some(self.ticket.clone());
+        peer::envelope(Message::RegistrationRequest(request))
     }
 
     pub(crate) fn handle_response(
@@ -327,6 +328,9 @@ impl DirectorLink {
         response: &HandshakeResponse<'_>,
         endpoint: Endpoint,
     ) -> Result<Option<Heard>, HandshakeError> {
+        if self.is_of_rescue(response.receiver) {
+            return self.handle_rescue_response(now, ctx, interfaces, response, endpoint);
+        }
         let payload = match self.session.handle_response(now, response) {
             Ok(payload) => payload,
             // A coordinator that cannot open the ticket has no key of this node's to answer with.
@@ -338,7 +342,8 @@ impl DirectorLink {
         match envelope.message {
             Message::RegistrationResponse(registered) => {
                 self.update = None;
-                let heard = self.registered(now, ctx, registered);
+                let anew = self.phase != Phase::Registered;
+                let heard = self.registered(now, ctx, registered, anew);
                 // Confirms the keys to the coordinator, which commits nothing before.
                 self.keep_alive_from(now, ctx, interfaces, endpoint);
                 Ok(Some(heard))
@@ -356,31 +361,35 @@ impl DirectorLink {
         endpoint: Endpoint,
         from: SocketAddr,
     ) -> Result<(), HandshakeError> {
+        let (session, director) = match &mut self.rescue {
+            Some(rescue) if rescue.session.in_flight() == Some(reply.receiver) => {
+                (&mut rescue.session, rescue.director)
+            }
+            _ => (&mut self.session, self.current),
+        };
         // Whoever has seen the handshake can answer it with a cookie, and it goes nowhere new for that.
-        if !self.directors.get(self.current).is_some_and(|director| director.addresses.contains(&from)) {
+        if !self.directors.get(director).is_some_and(|director| director.addresses.contains(&from)) {
             return Err(HandshakeError::Unauthentic);
         }
-        let datagram = self.session.handle_cookie_reply(now, reply)?;
+        let datagram = session.handle_cookie_reply(now, reply)?;
         ctx.transmit(endpoint, from, datagram);
         Ok(())
     }
 
-    fn registered(&mut self, now: Instant, ctx: &mut Context, response: RegistrationResponse) -> Heard {
+    /// `anew`: with a coordinator that did not know this node, or that it had given up.
+    fn registered(&mut self, now: Instant, ctx: &mut Context, response: RegistrationResponse, anew: bool) -> Heard {
         let first = self.phase != Phase::Registered;
         self.phase = Phase::Registered;
-        self.keep_alive = response.keep_alive.clamp(Duration::from_secs(5), Duration::from_secs(600));
+        self.keepers.set_period(response.keep_alive, self.directors.len() > 1);
         let addresses = (response.virtual4, response.virtual6);
         if first || self.addresses != Some(addresses) {
             self.addresses = Some(addresses);
             ctx.emit(Event::Registered { virtual4: addresses.0, virtual6: addresses.1 });
         }
-        if first {
-            for keeper in &mut self.keepers {
-                keeper.unanswered = 0;
-                keeper.next_at = if Some(keeper.endpoint) == self.home { now + self.keep_alive } else { now };
-            }
+        if anew {
+            self.keepers.restart(now, self.home);
         }
-        Heard::Registered { response, anew: first }
+        Heard::Registered { response, anew }
     }
 
     /// The coordinator will not have this node.
@@ -388,12 +397,12 @@ impl DirectorLink {
         match code {
             ErrorCode::Superseded => {
                 self.superseded = true;
-                self.phase = Phase::Offline;
+                self.leave_phase(Phase::Offline);
                 ctx.emit(Event::Superseded);
             }
-            ErrorCode::NotRegistered => self.phase = Phase::Registering { tries: 0, next_at: now },
+            ErrorCode::NotRegistered => self.leave_phase(Phase::Registering { tries: 0, next_at: now }),
             ErrorCode::TicketExpired | ErrorCode::Revoked | ErrorCode::Forbidden => {
-                self.phase = Phase::Registering { tries: 0, next_at: now + REFUSED_PAUSE };
+                self.leave_phase(Phase::Registering { tries: 0, next_at: now + REFUSED_PAUSE });
                 ctx.emit(Event::TicketRefused(code));
             }
             ErrorCode::NoSuchNode
@@ -401,104 +410,6 @@ impl DirectorLink {
             | ErrorCode::Busy
             | ErrorCode::DomainUnreachable
             | ErrorCode::BadMessage => {}
-        }
-    }
-
-    /// Opens a datagram of the session and takes what concerns the link itself.
-    pub(crate) fn handle_data(
-        &mut self,
-        now: Instant,
-        ctx: &mut Context,
-        interfaces: &mut Interfaces,
-        datagram: &mut [u8],
-        endpoint: Endpoint,
-        from: SocketAddr,
-    ) -> Result<Option<Heard>, OpenError> {
-        let opened = self.session.open_in_place(now, datagram)?;
-        self.release_retired(ctx);
-        self.home = Some(endpoint);
-        let heard = match Frame::parse(&datagram[opened.plaintext]) {
-            Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
-            Ok(Frame::PathChallenge(challenge)) => {
-                self.prove_address(now, ctx, interfaces, endpoint, from, &challenge);
-                None
-            }
-            // A direction with many candidates is longer than some paths carry.
-            Ok(Frame::Fragment(part)) => match self.reassembler.handle(now, &part) {
-                Ok(Some(whole)) => match Frame::parse(&whole) {
-                    Ok(Frame::Signal(bytes)) => self.handle_signal(now, ctx, interfaces, endpoint, from, bytes),
-                    _ => self.unexpected(ctx),
-                },
-                Ok(None) => None,
-                Err(_) => self.unexpected(ctx),
-            },
-            _ => self.unexpected(ctx),
-        };
-        Ok(heard)
-    }
-
-    fn unexpected(&self, ctx: &mut Context) -> Option<Heard> {
-        ctx.stats.drop(DropReason::Unexpected);
-        None
-    }
-
-    /// The coordinator asks whether this node is where its datagrams come from.
-    fn prove_address(
-        &mut self,
-        now: Instant,
-        ctx: &mut Context,
-        interfaces: &Interfaces,
-        endpoint: Endpoint,
-        from: SocketAddr,
-        challenge: &PathChallenge,
-    ) {
-        let response = PathResponse {
-            nonce: challenge.nonce,
-            interface: endpoint.interface,
-            generation: interfaces.generation(endpoint.interface),
-            observed: from,
-        };
-        let mut frame = Vec::new();
-        response.emit(&mut frame);
-        if let Ok(sealed) = self.session.seal(now, &frame) {
-            ctx.transmit(endpoint, from, sealed);
-        }
-    }
-
-    fn handle_signal(
-        &mut self,
-        now: Instant,
-        ctx: &mut Context,
-        interfaces: &mut Interfaces,
-        endpoint: Endpoint,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) -> Option<Heard> {
-        let Ok(envelope) = Envelope::parse(bytes) else {
-            ctx.stats.drop(DropReason::Malformed);
-            return None;
-        };
-        match envelope.message {
-            Message::KeepAliveAck(ack) => {
-                let keep_alive = self.keep_alive;
-                if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.transaction == envelope.transaction)
-                {
-                    keeper.unanswered = 0;
-                    keeper.next_at = now + keep_alive;
-                    interfaces.note_sighting(keeper.endpoint, from, ack.observed);
-                }
-                None
-            }
-            Message::RegistrationResponse(response) => {
-                let expected = self.update.as_ref().is_some_and(|update| update.transaction == envelope.transaction);
-                if !expected {
-                    return None;
-                }
-                self.update = None;
-                interfaces.note_sighting(endpoint, from, response.observed);
-                Some(self.registered(now, ctx, response))
-            }
-            _ => Some(Heard::Signal(envelope)),
         }
     }
 
@@ -511,7 +422,7 @@ impl DirectorLink {
             self.say(now, ctx, interfaces, Envelope { transaction, message });
         }
         self.superseded = true;
-        self.phase = Phase::Offline;
+        self.leave_phase(Phase::Offline);
     }
 
     /// Says something to the coordinator from the endpoint that works best.
@@ -539,11 +450,8 @@ impl DirectorLink {
 
     fn keep_alive_from(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, endpoint: Endpoint) {
         let Some(server) = self.server_for(endpoint) else { return };
-        let transaction = self.transaction();
-        let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.endpoint == endpoint) else { return };
-        keeper.transaction = transaction;
-        keeper.unanswered = keeper.unanswered.saturating_add(1);
-        keeper.next_at = now + KEEP_ALIVE_RETRY * u32::from(keeper.unanswered);
+        let fresh = self.transaction();
+        let Some(transaction) = self.keepers.sending(now, endpoint, fresh) else { return };
         let message = Message::KeepAlive(KeepAlive {
             from: endpoint.interface,
             generation: interfaces.generation(endpoint.interface),
@@ -559,8 +467,9 @@ impl DirectorLink {
             Phase::Registered => {
                 let session = self.session.poll_timeout().map_or(Instant::FAR_FUTURE, |(at, _)| at);
                 let update = self.update.as_ref().map_or(Instant::FAR_FUTURE, |update| update.next_at);
-                let keepers = self.keepers.iter().filter(|keeper| self.server_for(keeper.endpoint).is_some());
-                keepers.map(|keeper| keeper.next_at).fold(session.min(update), Instant::min)
+                let rescue = self.rescue.as_ref().map_or(Instant::FAR_FUTURE, |rescue| rescue.next_at);
+                let keepers = self.keepers.next_timeout(|endpoint| self.server_for(endpoint).is_some());
+                session.min(update).min(rescue).min(keepers)
             }
         }
     }
@@ -581,8 +490,9 @@ impl DirectorLink {
             }
             Phase::Registered => {
                 self.run_session(now, ctx, interfaces, &rtts);
-                self.run_update(now, ctx, interfaces, rtts);
+                self.run_update(now, ctx, interfaces, rtts.clone());
                 self.run_keepers(now, ctx, interfaces);
+                self.run_rescue(now, ctx, interfaces, rtts);
             }
         }
     }
@@ -613,6 +523,9 @@ impl DirectorLink {
         update.next_at = now + pause;
         let (tries, transaction) = (update.tries, update.transaction);
         update.tries += 1;
+        if tries >= UPDATES_BEFORE_DOUBT {
+            self.doubt(now, ctx);
+        }
         let reachable = self.reachable(interfaces);
         if reachable.is_empty() {
             return;
@@ -629,34 +542,45 @@ impl DirectorLink {
     }
 
     fn run_keepers(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
-        let due: Vec<Endpoint> = self
-            .keepers
-            .iter()
-            .filter(|keeper| now >= keeper.next_at && self.server_for(keeper.endpoint).is_some())
-            .map(|keeper| keeper.endpoint)
-            .collect();
-        for endpoint in due {
+        for endpoint in self.keepers.due(now) {
             self.keep_alive_from(now, ctx, interfaces, endpoint);
         }
         let reachable = self.reachable(interfaces);
-        let silent = |endpoint: &Endpoint| {
-            self.keepers.iter().any(|keeper| keeper.endpoint == *endpoint && keeper.unanswered > KEEP_ALIVE_TRIES)
-        };
-        if !reachable.is_empty() && reachable.iter().all(|(endpoint, _)| silent(endpoint)) {
+        let endpoints = || reachable.iter().map(|(endpoint, _)| *endpoint);
+        if self.keepers.have_given_up(endpoints()) {
             self.lose(now, ctx);
+        } else if self.keepers.doubt(endpoints()) {
+            self.doubt(now, ctx);
         }
     }
 
     /// The coordinator is gone or has forgotten this node.
     fn lose(&mut self, now: Instant, ctx: &mut Context) {
-        self.phase = Phase::Registering { tries: 0, next_at: now };
+        self.leave_phase(Phase::Registering { tries: 0, next_at: now });
         self.home = None;
         ctx.emit(Event::RegistrationLost);
     }
 
+    /// From being registered, or from wherever the link was, to another phase.
+    fn leave_phase(&mut self, next: Phase) {
+        self.end_rescue();
+        self.phase = next;
+    }
+
     fn release_retired(&mut self, ctx: &mut Context) {
-        while let Some(index) = self.session.take_retired() {
+        while let Some(index) = self.session.take_retired().or_else(|| self.retired.pop()) {
             ctx.release_index(index);
         }
     }
+}
+
+/// Where an endpoint reaches a coordinator.
+fn address_for(director: &Director, endpoint: Endpoint) -> Option<SocketAddr> {
+    director.addresses.iter().copied().find(|server| server.is_ipv4() == endpoint.address.is_ipv4())
+}
+
+/// The endpoints that reach a coordinator, the preferred first.
+fn ways_to(director: &Director, interfaces: &Interfaces) -> Vec<(Endpoint, SocketAddr)> {
+    let ways = interfaces.endpoints().into_iter();
+    ways.filter_map(|endpoint| Some((endpoint, address_for(director, endpoint)?))).collect()
 }
