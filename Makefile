@@ -10,7 +10,7 @@ LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
+.PHONY: help build demo demo-servers examples conformance conformance-asan conformance-tsan conformance-valgrind header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
 	sim-long scale bench bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
@@ -36,8 +36,18 @@ demo-servers: ## the three servers on loopback, from nothing, and two programs t
 examples: ## the programs in examples/c, built and used
 	@./tests/examples/run
 
-conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel; not all pass yet
+conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run
+
+conformance-asan: ## the same with the C side under AddressSanitizer
+	@./tests/conformance/run asan
+
+conformance-tsan: ## the same with the C side under ThreadSanitizer
+	@./tests/conformance/run tsan
+
+conformance-valgrind: ## the same, all of it under valgrind
+	@./packaging/install-tools valgrind
+	@./tests/conformance/run valgrind
 
 header: ## include/ntmfw.h anew from the exports
 	NTMFW_UPDATE_HEADER=1 $(CARGO) test --quiet -p ntmfw --test header

@@ -220,15 +220,15 @@ impl Connection {
         if parsed.any(|segment| segment.data > 0) {
             inner.data_in_at = Some(now);
         }
-        self.run(core, now, inner, segments);
+        self.act(core, now, inner, segments);
         if unread > 0 && inner.socket().recv_queue() > unread {
             self.readiness.show_arrival();
         }
         if inner.state() == State::Closed && before != State::Closed && reset {
             let refused = matches!(before, State::SynSent | State::SynReceived | State::Listen);
             inner.fail(Errno(if refused { libc::ECONNREFUSED } else { libc::ECONNRESET }));
-            self.show(inner);
         }
+        self.show(inner);
     }
 
     /// A timer came.
@@ -242,11 +242,11 @@ impl Connection {
         if inner.cork.until().is_some_and(|until| until <= at) {
             inner.uncork();
         }
-        self.run(core, core.now(), inner, &[]);
+        self.act(core, core.now(), inner, &[]);
         if inner.state() == State::Closed && !matches!(before, State::Closed | State::TimeWait | State::LastAck) {
             inner.fail(Errno(libc::ETIMEDOUT));
-            self.show(inner);
         }
+        self.show(inner);
     }
 
     /// Queues what fits and sends what may go; `more` will come in a moment. `EAGAIN` where nothing fits.
@@ -400,8 +400,13 @@ impl Connection {
         result
     }
 
-    /// Lets the connection act, and draws the consequences.
     fn run(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
+        self.act(core, now, inner, segments);
+        self.show(inner);
+    }
+
+    /// Lets the connection act, and draws the consequences.
+    fn act(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
         let Inner { interface, sockets, way_out, .. } = inner;
         let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
@@ -425,7 +430,6 @@ impl Connection {
         }
         self.end(core, now, inner);
         self.arm(core, now, inner);
-        self.show(inner);
     }
 
     /// Notes that nothing will come of it any more, where that is so, and leaves what need not stay.
