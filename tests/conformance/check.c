@@ -384,7 +384,7 @@ int main(int count, char **arguments)
     } subjects[] = { { "streams", streams },     { "datagrams", datagrams }, { "ancillary", ancillary },
                      { "pings", pings },         { "options", options },     { "polling", polling },
                      { "errors", errors },       { "names", names },         { "threads", threads },
-                     { "signals", signals },     { "descriptors", descriptors } };
+                     { "signals", signals },     { "descriptors", descriptors }, { "nonsense", nonsense } };
     if (count == 2 && !strcmp(arguments[1], "serve"))
         return serve_peer();
     if (count < 3) {

@@ -160,5 +160,6 @@ void names(void);
 void threads(void);
 void signals(void);
 void descriptors(void);
+void nonsense(void);
 
 #endif
