@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 /* The longest that anything here may take before the run is given up. */
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 30000
 /* How long nothing must happen for "nothing happens". */
 #define QUIET_MS 50
 

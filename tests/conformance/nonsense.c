@@ -56,7 +56,7 @@ static struct address any_place(void)
     int port = ONE_OF(0, 1, PEER_TCP, PEER_UDP, PEER_CLOSED, 40000);
     struct address place = lot(4) ? own_address(port) : lot(2) ? peer_address(port) : any_address(port);
     if (!lot(8))
-        place.any.sa_family = (sa_family_t)ONE_OF(AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, 12345);
+        place.any.sa_family = (sa_family_t)ONE_OF(AF_UNSPEC, AF_NETLINK, AF_INET, AF_INET6, 12345);
     place.length = any_length(place.length);
     return place;
 }
