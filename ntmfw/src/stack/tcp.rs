@@ -31,6 +31,8 @@ const DATA_PATIENCE: Duration = Duration::from_secs(924);
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(63);
 /// How long data of a connection that was closed may stay unacknowledged: Linux's eight retransmissions.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(100);
+/// How soon the other end is asked for its window where data waits and nothing else is due.
+const WINDOW_PROBE: Duration = Duration::from_secs(1);
 /// What is due sooner than this keeps a closed connection from being reduced to its remains.
 const SOON: Duration = Duration::from_secs(1);
 const DEFAULT_BUFFER: usize = 512 << 10;
@@ -111,6 +113,8 @@ struct Inner {
     deaf: bool,
     /// The application has closed it.
     abandoned: bool,
+    /// Keep-alives are sent to hear of the other end's window.
+    asking: bool,
     /// What was given to be sent and waits for more.
     cork: Cork,
     /// Bytes that passed from and to the application.
@@ -162,6 +166,7 @@ impl Connection {
             established: false,
             deaf: false,
             abandoned: false,
+            asking: false,
             cork: Cork::default(),
             taken: 0,
             given: 0,
@@ -357,6 +362,7 @@ impl Connection {
     pub(crate) fn set_options(self: &Arc<Self>, core: &Core, options: TcpOptions) {
         self.with(core, |inner| {
             inner.options = options;
+            inner.asking = false;
             inner.way_out.class = options.stamp(&self.flow).class;
             apply(inner.socket(), &options, options.stamp(&self.flow).hops);
             if !options.cork {
@@ -458,7 +464,23 @@ impl Connection {
         }
     }
 
+    /// Where the other end's window was closed when data timed out, smoltcp 0.14 waits for it to be opened and asks no
+    /// more: the one segment that says so may be lost. Keep-alives ask, for as long as data waits.
+    fn keep_asking(&self, now: Instant, inner: &mut Inner) {
+        let waits = inner.socket().send_queue() > 0;
+        let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+        if waits && !inner.asking && inner.established && delay.is_none_or(|delay| delay > SOON.into()) {
+            inner.asking = true;
+            inner.socket().set_keep_alive(Some(WINDOW_PROBE.into()));
+        } else if !waits && inner.asking {
+            inner.asking = false;
+            let usual = inner.options.keep_alive.map(Into::into);
+            inner.socket().set_keep_alive(usual);
+        }
+    }
+
     fn arm(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner) {
+        self.keep_asking(now, inner);
         let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
         let wanted = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
         let Some(at) = [wanted, inner.cork.until()].into_iter().flatten().min() else { return };
