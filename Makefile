@@ -10,8 +10,8 @@ LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
-.PHONY: help build demo demo-servers examples descriptors shim-test conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
+.PHONY: help build demo demo-servers examples descriptors shim-test conformance conformance-asan conformance-tsan conformance-valgrind header test check-format lint \
+	doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,8 +43,18 @@ shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test
 	@./tests/shim/run
 
-conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel; not all pass yet
+conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run
+
+conformance-asan: ## the same with the C side under AddressSanitizer
+	@./tests/conformance/run asan
+
+conformance-tsan: ## the same with the C side under ThreadSanitizer
+	@./tests/conformance/run tsan
+
+conformance-valgrind: ## the same, all of it under valgrind
+	@./packaging/install-tools valgrind
+	@./tests/conformance/run valgrind
 
 header: ## include/ntmfw.h anew from the exports
 	NTMFW_UPDATE_HEADER=1 $(CARGO) test --quiet -p ntmfw --test header
