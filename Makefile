@@ -45,8 +45,18 @@ shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test
 	@./tests/shim/run
 
-conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel; not all pass yet
+conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run
+
+conformance-asan: ## the same with the C side under AddressSanitizer
+	@./tests/conformance/run asan
+
+conformance-tsan: ## the same with the C side under ThreadSanitizer
+	@./tests/conformance/run tsan
+
+conformance-valgrind: ## the same, all of it under valgrind
+	@./packaging/install-tools valgrind
+	@./tests/conformance/run valgrind
 
 header: ## include/ntmfw.h anew from the exports
 	NTMFW_UPDATE_HEADER=1 $(CARGO) test --quiet -p ntmfw --test header

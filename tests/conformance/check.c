@@ -62,14 +62,14 @@ long long check_works(long long got, const char *call, const char *what)
     return got;
 }
 
-static int wanted(const char *subject, const char *test)
+int is_wanted(const char *subject, const char *test)
 {
     return (!only_subject || !strcmp(only_subject, subject)) && (!only_test || !strcmp(only_test, test));
 }
 
 void run(const char *subject, const char *test, test_function *function)
 {
-    if (!wanted(subject, test))
+    if (!is_wanted(subject, test))
         return;
     variant = V4;
     begin(subject, test, 0);
@@ -78,7 +78,7 @@ void run(const char *subject, const char *test, test_function *function)
 
 void run_variants(const char *subject, const char *test, test_function *function)
 {
-    if (!wanted(subject, test))
+    if (!is_wanted(subject, test))
         return;
     for (variant = V4; variant <= MAPPED; variant++) {
         begin(subject, test, 1);
@@ -381,9 +381,10 @@ int main(int count, char **arguments)
     static const struct {
         const char *name;
         test_function *function;
-    } subjects[] = { { "streams", streams },   { "datagrams", datagrams },     { "options", options },
-                     { "polling", polling },   { "errors", errors },           { "names", names },
-                     { "threads", threads },   { "signals", signals },         { "descriptors", descriptors } };
+    } subjects[] = { { "streams", streams },     { "datagrams", datagrams }, { "ancillary", ancillary },
+                     { "pings", pings },         { "options", options },     { "polling", polling },
+                     { "errors", errors },       { "names", names },         { "threads", threads },
+                     { "signals", signals },     { "descriptors", descriptors }, { "nonsense", nonsense } };
     if (count == 2 && !strcmp(arguments[1], "serve"))
         return serve_peer();
     if (count < 3) {

@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 /* The longest that anything here may take before the run is given up. */
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 30000
 /* How long nothing must happen for "nothing happens". */
 #define QUIET_MS 50
 
@@ -64,6 +64,8 @@ void begin(const char *subject, const char *test, int named_variant);
 void check(int passed, const char *what, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A subject runs `test` once; with_variants for each way of writing addresses. */
 typedef void test_function(void);
+/* Whether the run is about this test. */
+int is_wanted(const char *subject, const char *test);
 void run(const char *subject, const char *test, test_function *function);
 void run_variants(const char *subject, const char *test, test_function *function);
 
@@ -149,6 +151,8 @@ int serve_peer(void);
 
 void streams(void);
 void datagrams(void);
+void ancillary(void);
+void pings(void);
 void options(void);
 void polling(void);
 void errors(void);
@@ -156,5 +160,6 @@ void names(void);
 void threads(void);
 void signals(void);
 void descriptors(void);
+void nonsense(void);
 
 #endif

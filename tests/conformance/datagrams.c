@@ -209,51 +209,6 @@ static void shared_ports(void)
     }
 }
 
-static void ancillary(void)
-{
-    int a, b, on = 1;
-    char room[8], control[256];
-    struct iovec part = { room, sizeof room };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-    struct address any = any_address(0);
-    NEEDS((a = udp_socket()) >= 0 && (b = udp_socket()) >= 0 && bind(b, &any.any, any.length) == 0);
-    struct address at = local_of(b), here = own_address(port_of(&at));
-    if (variant == V4)
-        IS(setsockopt(b, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0, "IP_PKTINFO can be asked for");
-    else
-        IS(setsockopt(b, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on), 0, "IPV6_RECVPKTINFO can be asked for");
-    NEEDS(sendto(a, "x", 1, 0, &here.any, here.length) == 1);
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    IS(recvmsg(b, &message, 0), 1, "receives");
-    struct cmsghdr *first = CMSG_FIRSTHDR(&message);
-    if (variant == V4) {
-        OK(first && first->cmsg_level == IPPROTO_IP && first->cmsg_type == IP_PKTINFO, "with the address it came to");
-        struct in_pktinfo info = { .ipi_ifindex = 0 };
-        if (first)
-            memcpy(&info, CMSG_DATA(first), sizeof info);
-        OK(info.ipi_addr.s_addr == here.v4.sin_addr.s_addr, "which is the own one");
-        OK(first && first->cmsg_len == CMSG_LEN(sizeof info), "of the right length");
-    } else {
-        OK(first && first->cmsg_level == IPPROTO_IPV6 && first->cmsg_type == IPV6_PKTINFO, "with the address it came to");
-        struct in6_pktinfo info = { .ipi6_ifindex = 0 };
-        if (first)
-            memcpy(&info, CMSG_DATA(first), sizeof info);
-        OK(!memcmp(&info.ipi6_addr, &here.v6.sin6_addr, 16), "which is the own one");
-        OK(first && first->cmsg_len == CMSG_LEN(sizeof info), "of the right length");
-    }
-    NEEDS(sendto(a, "y", 1, 0, &here.any, here.length) == 1);
-    message.msg_controllen = 4;
-    IS(recvmsg(b, &message, 0), 1, "receives without room for it");
-    OK(message.msg_flags & MSG_CTRUNC, "and is told so");
-    NEEDS(sendto(a, "z", 1, 0, &here.any, here.length) == 1);
-    message.msg_control = NULL;
-    message.msg_controllen = 0;
-    message.msg_flags = 0;
-    IS(recvmsg(b, &message, 0), 1, "receives without wanting it");
-    close(a), close(b);
-}
-
 static void several_messages(void)
 {
     int ends[2];
@@ -353,7 +308,6 @@ void datagrams(void)
     RUN_VARIANTS(datagrams, any_address_hears);
     RUN(datagrams, dual_stack);
     RUN_VARIANTS(datagrams, shared_ports);
-    RUN_VARIANTS(datagrams, ancillary);
     RUN_VARIANTS(datagrams, several_messages);
     RUN_VARIANTS(datagrams, gathers);
     RUN_VARIANTS(datagrams, shut_down);

@@ -1,7 +1,7 @@
 /* One socket in two threads. */
 #include "check.h"
 
-enum { AMOUNT = 4 << 20 };
+enum { AMOUNT = 2 << 20 };
 
 static void *write_pattern(void *argument)
 {

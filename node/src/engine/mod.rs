@@ -16,6 +16,7 @@ use ntm_proto::identity::NodeRecord;
 use ntm_proto::session::Psk;
 use ntm_proto::session::cookie::{CookieJar, LoadMeter};
 use ntm_proto::time::{Instant, WallClock};
+use ntm_proto::wire::frame::MAX_FRAGMENTED;
 use ntm_proto::wire::message::Target;
 use ntm_proto::wire::outer::{self, Outer, OuterType};
 
@@ -261,7 +262,7 @@ impl Node {
 
     /// Sends a virtual packet to the peer it is addressed to.
     pub fn send(&mut self, now: Instant, packet: &[u8]) -> Result<(), SendError> {
-        if packet.len() > usize::from(u16::MAX) {
+        if packet.len() > MAX_FRAGMENTED as usize {
             return Err(SendError::TooLong);
         }
         let flow = FlowKey::of(packet).ok_or(SendError::Malformed)?;

@@ -84,3 +84,50 @@ pub(super) fn set_errno(errno: Errno) {
     // SAFETY: the C library gives every thread an `errno` of its own.
     unsafe { *libc::__errno_location() = errno.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno() -> Errno {
+        Errno::last()
+    }
+
+    #[test]
+    fn what_a_call_gives_comes_out_as_it_is() {
+        set_errno(Errno(libc::EAGAIN));
+        assert_eq!(guard(|| Ok(7)), 7);
+        assert_eq!(errno(), Errno(libc::EAGAIN), "a call that succeeds leaves it");
+    }
+
+    #[test]
+    fn an_error_becomes_errno_and_the_value_that_says_so() {
+        assert_eq!(guard(|| Err::<c_int, _>(Errno(libc::ENOTCONN))), -1);
+        assert_eq!(errno(), Errno(libc::ENOTCONN));
+        assert_eq!(guard(|| Err::<isize, _>(Errno(libc::EPIPE))), -1);
+        assert!(guard(|| Err::<*const u8, _>(Errno(libc::EPIPE))).is_null());
+        assert!(guard(|| Err::<*mut u8, _>(Errno(libc::EPIPE))).is_null());
+    }
+
+    #[test]
+    fn a_panic_inside_ends_at_the_border_and_says_whose_fault_it_is() {
+        assert_eq!(guard(|| -> Result<c_int> { panic!("on purpose") }), -1);
+        assert_eq!(errno(), Errno(libc::EIO));
+        let said = detail(libc::EIO).expect("an explanation");
+        // SAFETY: a C string of this thread's, good until its next failure.
+        let said = unsafe { std::ffi::CStr::from_ptr(said) };
+        assert!(said.to_string_lossy().contains("inside ntmfw"));
+        assert_eq!(guard_code(libc::EAI_FAIL, || panic!("on purpose")), libc::EAI_FAIL);
+        assert_eq!(guard(|| Ok(7)), 7, "the next call goes on");
+    }
+
+    #[test]
+    fn a_lock_held_by_a_call_that_panicked_is_free_for_the_next() {
+        let lock = crate::sync::Lock::new(1);
+        let panicked = guard(|| -> Result<c_int> {
+            let _held = lock.lock();
+            panic!("on purpose")
+        });
+        assert_eq!((panicked, *lock.lock()), (-1, 1));
+    }
+}

@@ -12,8 +12,9 @@ use super::time::duration;
 use super::{address, ancillary};
 use crate::errno::{Errno, Result};
 use crate::packet::route::gathering;
-use crate::socket::state::Socket;
+use crate::socket::state::{Kind, Socket};
 use crate::socket::table;
+use crate::stack::endpoint::Manner;
 
 /// `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
 /// that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).
@@ -45,17 +46,25 @@ pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     guard(|| {
-        if table::find(fd).is_none() {
+        let Some(socket) = table::find(fd) else {
             // SAFETY: the caller's promise is the system call's.
             return checked(unsafe { libc::sendmmsg(fd, messages, count, flags) });
-        }
+        };
+        let mut left = (count as usize).min(MAX_PARTS);
         // SAFETY: the caller's promise; each message is looked at once.
-        gathering(|| unsafe {
+        let sent = gathering(|| unsafe {
             each(messages, count, |message| {
-                let length = ntmfw_sendmsg(fd, &raw const (*message).msg_hdr, flags);
-                Some(length)
+                left -= 1;
+                // What follows in a stream may go in the same segment.
+                let more = if left > 0 && socket.kind == Kind::Stream { libc::MSG_MORE } else { 0 };
+                Some(ntmfw_sendmsg(fd, &raw const (*message).msg_hdr, flags | more))
             })
-        })
+        });
+        if left > 0 && socket.kind == Kind::Stream {
+            // Nothing follows after all. Whether that could be sent is the next call's to tell.
+            let _ = send(&socket, &[], flags | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, None, &Manner::default());
+        }
+        sent
     })
 }
 

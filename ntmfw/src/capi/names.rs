@@ -16,6 +16,18 @@ use crate::errno::Errno;
 use crate::negotiation::names::{LookupError, Resolved};
 use crate::runtime::Core;
 
+/// The flags of `getaddrinfo` that there are, those of the C library's own for international names among them.
+const KNOWN_FLAGS: c_int = libc::AI_PASSIVE
+    | libc::AI_CANONNAME
+    | libc::AI_NUMERICHOST
+    | libc::AI_V4MAPPED
+    | libc::AI_ALL
+    | libc::AI_ADDRCONFIG
+    | libc::AI_NUMERICSERV
+    | 0x03c0;
+/// Those of `getnameinfo`.
+const KNOWN_NAME_FLAGS: c_int = 0x00ff;
+
 /// One result, with what it points to.
 #[repr(C)]
 struct Entry {
@@ -76,6 +88,9 @@ pub unsafe extern "C" fn ntmfw_getnameinfo(
     flags: c_int,
 ) -> c_int {
     guard_code(libc::EAI_FAIL, || {
+        if flags & !KNOWN_NAME_FLAGS != 0 {
+            return libc::EAI_BADFLAGS;
+        }
         let numeric = flags & libc::NI_NUMERICHOST != 0 || host.is_null() || host_length == 0;
         // SAFETY: the caller's promise.
         let known = if numeric { None } else { unsafe { name_of(given, given_length) } };
@@ -213,6 +228,9 @@ unsafe fn give(
     let (family, kind, protocol, flags) = wanted.map_or((libc::AF_UNSPEC, 0, 0, 0), |hints| {
         (hints.ai_family, hints.ai_socktype, hints.ai_protocol, hints.ai_flags)
     });
+    if flags & !KNOWN_FLAGS != 0 {
+        return Err(libc::EAI_BADFLAGS);
+    }
     // SAFETY: the caller's promise.
     let port = unsafe { port_of(service, kind, flags) }?;
     core.settle();
@@ -226,7 +244,11 @@ unsafe fn give(
         libc::AF_INET6 => &[v6],
         _ => return Err(libc::EAI_FAMILY),
     };
-    let kinds = [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)];
+    let kinds = [
+        (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (libc::SOCK_RAW, libc::IPPROTO_IP),
+    ];
     let kinds: Vec<_> =
         kinds.into_iter().filter(|(k, p)| (kind == 0 || kind == *k) && (protocol == 0 || protocol == *p)).collect();
     if kinds.is_empty() {

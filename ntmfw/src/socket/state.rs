@@ -157,7 +157,8 @@ impl Socket {
             port: address.port(),
             only_v6: options.only_v6,
             sharing: Sharing {
-                by_last: options.reuse_address && self.kind != Kind::Stream,
+                // As Linux has it, every echo socket shares its identifier.
+                by_last: self.kind == Kind::Echo || (self.kind == Kind::Datagram && options.reuse_address),
                 by_part: options.reuse_port,
             },
         };

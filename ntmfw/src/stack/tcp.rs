@@ -32,6 +32,8 @@ const DATA_PATIENCE: Duration = Duration::from_secs(924);
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(63);
 /// How long data of a connection that was closed may stay unacknowledged: Linux's eight retransmissions.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(100);
+/// How soon the other end is asked for its window where data waits and nothing else is due.
+const WINDOW_PROBE: Duration = Duration::from_secs(1);
 /// What is due sooner than this keeps a closed connection from being reduced to its remains.
 const SOON: Duration = Duration::from_secs(1);
 const DEFAULT_BUFFER: usize = 512 << 10;
@@ -114,6 +116,8 @@ struct Inner {
     deaf: bool,
     /// The application has closed it.
     abandoned: bool,
+    /// Keep-alives are sent to hear of the other end's window.
+    asking: bool,
     /// What was given to be sent and waits for more.
     cork: Cork,
     /// Bytes that passed from and to the application.
@@ -174,6 +178,7 @@ impl Connection {
             established: false,
             deaf: false,
             abandoned: false,
+            asking: false,
             cork: Cork::default(),
             taken: 0,
             given: 0,
@@ -233,15 +238,15 @@ impl Connection {
         if parsed.any(|segment| segment.data > 0) {
             inner.data_in_at = Some(now);
         }
-        self.run(core, now, inner, segments);
+        self.act(core, now, inner, segments);
         if unread > 0 && inner.socket().recv_queue() > unread {
             self.readiness.show_arrival();
         }
         if inner.state() == State::Closed && before != State::Closed && reset {
             let refused = matches!(before, State::SynSent | State::SynReceived | State::Listen);
             inner.fail(Errno(if refused { libc::ECONNREFUSED } else { libc::ECONNRESET }));
-            self.show(inner);
         }
+        self.show(inner);
     }
 
     /// A timer came.
@@ -255,11 +260,11 @@ impl Connection {
         if inner.cork.until().is_some_and(|until| until <= at) {
             inner.uncork();
         }
-        self.run(core, core.now(), inner, &[]);
+        self.act(core, core.now(), inner, &[]);
         if inner.state() == State::Closed && !matches!(before, State::Closed | State::TimeWait | State::LastAck) {
             inner.fail(Errno(libc::ETIMEDOUT));
-            self.show(inner);
         }
+        self.show(inner);
     }
 
     /// Queues what fits and sends what may go; `more` will come in a moment. `EAGAIN` where nothing fits.
@@ -410,6 +415,7 @@ impl Connection {
     pub(crate) fn set_options(self: &Arc<Self>, core: &Core, options: TcpOptions) {
         self.with(core, |inner| {
             inner.options = options;
+            inner.asking = false;
             inner.way_out.class = options.stamp(&self.flow).class;
             apply(inner.socket(), &options, options.stamp(&self.flow).hops);
             if !options.cork {
@@ -458,8 +464,13 @@ impl Connection {
         result
     }
 
-    /// Lets the connection act, and draws the consequences.
     fn run(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
+        self.act(core, now, inner, segments);
+        self.show(inner);
+    }
+
+    /// Lets the connection act, and draws the consequences.
+    fn act(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
         let Inner { interface, sockets, way_out, .. } = inner;
         let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
@@ -483,7 +494,6 @@ impl Connection {
         }
         self.end(core, now, inner);
         self.arm(core, now, inner);
-        self.show(inner);
     }
 
     /// Notes that nothing will come of it any more, where that is so, and leaves what need not stay.
@@ -512,7 +522,23 @@ impl Connection {
         }
     }
 
+    /// Where the other end's window was closed when data timed out, smoltcp 0.14 waits for it to be opened and asks no
+    /// more: the one segment that says so may be lost. Keep-alives ask, for as long as data waits.
+    fn keep_asking(&self, now: Instant, inner: &mut Inner) {
+        let waits = inner.socket().send_queue() > 0;
+        let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+        if waits && !inner.asking && inner.established && delay.is_none_or(|delay| delay > SOON.into()) {
+            inner.asking = true;
+            inner.socket().set_keep_alive(Some(WINDOW_PROBE.into()));
+        } else if !waits && inner.asking {
+            inner.asking = false;
+            let usual = inner.options.keep_alive.map(Into::into);
+            inner.socket().set_keep_alive(usual);
+        }
+    }
+
     fn arm(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner) {
+        self.keep_asking(now, inner);
         let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
         let wanted = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
         let Some(at) = [wanted, inner.cork.until()].into_iter().flatten().min() else { return };

@@ -31,8 +31,8 @@ pub const PATH_CHALLENGE: usize = 12;
 pub const PATH_RESPONSE: usize = 12 + FIXED_ADDRESS;
 /// Bytes of a fragment before its data.
 pub const FRAGMENT_HEADER: usize = 13;
-/// Bytes of the largest frame that may be sent in fragments.
-pub const MAX_FRAGMENTED: u32 = 65_535;
+/// Bytes of the largest frame that may be sent in fragments: an IPv6 packet with the largest payload.
+pub const MAX_FRAGMENTED: u32 = 40 + 65_535;
 
 const ENDING: u8 = 1;
 
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(parse(65_533, 65_535, b"ab"), Ok(()));
         assert_eq!(parse(65_534, 65_535, b"ab"), Err(ParseError::BadValue));
         assert_eq!(parse(u32::MAX, 65_535, b"ab"), Err(ParseError::BadValue));
-        assert_eq!(parse(0, 65_536, b"ab"), Err(ParseError::BadValue));
+        assert_eq!(parse(0, 65_576, b"ab"), Err(ParseError::BadValue));
         assert_eq!(parse(0, 65_535, b""), Err(ParseError::BadValue));
         assert_eq!(parse(0, 0, b""), Err(ParseError::BadValue));
     }

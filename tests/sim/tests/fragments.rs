@@ -127,7 +127,7 @@ fn a_packet_may_have_any_length_up_to_65535() {
             assert_eq!(world.node_mut(b).take_stray(), Some(packet), "{length} bytes");
             assert_eq!(world.node_mut(b).take_stray(), None);
         }
-        let too_long = vec![0x45; 65_536];
+        let too_long = vec![0x45; 65_576];
         assert_eq!(world.engine(a, |now, node| node.send(now, &too_long)), Err(SendError::TooLong));
     }
 }
