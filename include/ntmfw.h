@@ -122,16 +122,6 @@ ssize_t ntmfw_sendto(int fd,
                      socklen_t address_length);
 
 /*
- `sendmsg(2)`. Ancillary data is not looked at.
- */
-ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
-
-/*
- `sendmmsg(2)`.
- */
-int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-
-/*
  `recv(2)`.
  */
 ssize_t ntmfw_recv(int fd, void *room, size_t length, int flags);
@@ -147,7 +137,18 @@ ssize_t ntmfw_recvfrom(int fd,
                        socklen_t *address_length);
 
 /*
- `recvmsg(2)`. There is no ancillary data.
+ `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed.
+ */
+ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
+
+/*
+ `sendmmsg(2)`.
+ */
+int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+
+/*
+ `recvmsg(2)`. Ancillary data is what `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, their IPv6 counterparts and
+ `SO_TIMESTAMP` ask for.
  */
 ssize_t ntmfw_recvmsg(int fd, struct msghdr *message, int flags);
 
@@ -336,9 +337,9 @@ int ntmfw_epoll_pwait(int set,
                       const sigset_t *mask);
 
 /*
- `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
- is not virtual; everything else is the kernel's from the start.
- */
+ `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are
+ NTM sockets until they meet an address that is not virtual; everything else is the kernel's from the start.
+*/
 int ntmfw_socket(int domain,
                  int kind,
                  int protocol);

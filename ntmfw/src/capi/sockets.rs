@@ -10,8 +10,8 @@ use crate::errno::Errno;
 use crate::socket::state::{Kind, Outcome, Socket};
 use crate::socket::table;
 
-/// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
-/// is not virtual; everything else is the kernel's from the start.
+/// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are
+/// NTM sockets until they meet an address that is not virtual; everything else is the kernel's from the start.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     guard(|| {
