@@ -139,7 +139,9 @@ ssize_t ntmfw_recvfrom(int fd,
 /*
  `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed.
  */
-ssize_t ntmfw_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t ntmfw_sendmsg(int fd,
+                      const struct msghdr *message,
+                      int flags);
 
 /*
  `sendmmsg(2)`.
@@ -150,7 +152,9 @@ int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fla
  `recvmsg(2)`. Ancillary data is what `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, their IPv6 counterparts and
  `SO_TIMESTAMP` ask for.
  */
-ssize_t ntmfw_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t ntmfw_recvmsg(int fd,
+                      struct msghdr *message,
+                      int flags);
 
 /*
  `recvmmsg(2)`. The time-out is looked at between messages, as in the kernel.
@@ -339,7 +343,7 @@ int ntmfw_epoll_pwait(int set,
 /*
  `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are
  NTM sockets until they meet an address that is not virtual; everything else is the kernel's from the start.
-*/
+ */
 int ntmfw_socket(int domain,
                  int kind,
                  int protocol);
