@@ -53,11 +53,13 @@ pub(crate) struct Names {
 
 type Answer = core::result::Result<Resolved, LookupError>;
 
+type Task = dyn FnOnce(&Core, Result<()>) + Send;
+
 /// Who waits for an answer.
 enum Waiting {
     Thread(Arc<Lookup>),
     /// Nobody waits, but this is to be done.
-    Task(Box<dyn FnOnce(&Core, Result<()>) + Send>),
+    Task(Box<Task>),
 }
 
 /// What a thread waits for.
