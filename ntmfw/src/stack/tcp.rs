@@ -314,9 +314,10 @@ impl Connection {
         (socket.recv_queue(), socket.send_queue())
     }
 
-    /// Whether the peer has not acknowledged everything yet, the end included.
+    /// Whether the application has closed it and the peer has not acknowledged everything yet, the end included.
     pub(crate) fn has_unsent(&self) -> bool {
-        !matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
+        let inner = &mut *self.inner.lock();
+        inner.abandoned && !matches!(inner.state(), State::Closed | State::TimeWait | State::FinWait2)
     }
 
     pub(crate) fn state(&self) -> State {
