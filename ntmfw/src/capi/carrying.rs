@@ -61,7 +61,7 @@ pub(super) unsafe fn carry_passed(message: *const msghdr) {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(ancillary) = header.as_ref() {
             if ancillary.cmsg_level == libc::SOL_SOCKET && ancillary.cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (ancillary.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+                let bytes = ancillary.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
                 let first = libc::CMSG_DATA(header).cast::<c_int>();
                 carrying::carry_all((0..bytes / size_of::<c_int>()).map(|at| first.add(at).read_unaligned()));
             }
