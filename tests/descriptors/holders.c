@@ -17,7 +17,8 @@
 
 #include <ntmfw.h>
 
-#define LONG (3 << 20)
+/* More than all buffers on the way hold. */
+#define LONG (1 << 20)
 
 static char room[LONG];
 
