@@ -30,8 +30,12 @@ pub(crate) struct Curve {
 
 impl Bars {
     pub(crate) fn svg(&self) -> String {
-        let values: Vec<f64> =
-            self.rows.iter().flat_map(|(_, values)| values.iter().flatten().copied()).filter(|value| *value > 0.0).collect();
+        let values: Vec<f64> = self
+            .rows
+            .iter()
+            .flat_map(|(_, values)| values.iter().flatten().copied())
+            .filter(|value| *value > 0.0)
+            .collect();
         let least = values.iter().copied().fold(f64::MAX, f64::min).log10().floor();
         let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max).log10().ceil().max(least + 1.0);
         let place = |value: f64| LEFT + (value.log10() - least) / (most - least) * (WIDTH - LEFT - RIGHT);
@@ -41,7 +45,12 @@ impl Bars {
         for power in least as i32..=most as i32 {
             let (x, label) = (place(10_f64.powi(power)), 10_f64.powi(power));
             let _ = writeln!(body, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{:.1}\"/>", height - 34.0);
-            let _ = writeln!(body, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label} {}</text>", height - 16.0, self.unit);
+            let _ = writeln!(
+                body,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label} {}</text>",
+                height - 16.0,
+                self.unit
+            );
         }
         for (at, name) in self.series.iter().enumerate() {
             let x = LEFT + 180.0 * at as f64;
@@ -51,12 +60,28 @@ impl Bars {
         for (row, (label, values)) in self.rows.iter().enumerate() {
             let top = TOP + 7.0 + group * row as f64;
             let middle = top + BAR * self.series.len() as f64 / 2.0 + 4.0;
-            let _ = writeln!(body, "<text x=\"{}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>", LEFT - 10.0, escaped(label));
+            let _ = writeln!(
+                body,
+                "<text x=\"{}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 10.0,
+                escaped(label)
+            );
             for (at, value) in values.iter().enumerate() {
                 let Some(value) = value.filter(|value| *value > 0.0) else { continue };
                 let (y, width) = (top + BAR * at as f64, place(value) - LEFT);
-                let _ = writeln!(body, "<rect class=\"s{at}\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{}\"/>", width.max(1.0), BAR - 3.0);
-                let _ = writeln!(body, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT + width.max(1.0) + 5.0, y + 11.0, short(value));
+                let _ = writeln!(
+                    body,
+                    "<rect class=\"s{at}\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{}\"/>",
+                    width.max(1.0),
+                    BAR - 3.0
+                );
+                let _ = writeln!(
+                    body,
+                    "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                    LEFT + width.max(1.0) + 5.0,
+                    y + 11.0,
+                    short(value)
+                );
             }
         }
         framed(&self.title, height, &body)
@@ -75,12 +100,31 @@ impl Curve {
         for step in 0..=4 {
             let (share_x, share_y) = (right * f64::from(step) / 4.0, high * f64::from(step) / 4.0);
             let _ = writeln!(body, "<path class=\"grid\" d=\"M{left} {:.1}H{}\"/>", y(share_y), WIDTH - 30.0);
-            let _ = writeln!(body, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", left - 8.0, y(share_y) + 4.0, short(share_y));
-            let _ = writeln!(body, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(share_x), HEIGHT - 20.0, short(share_x));
+            let _ = writeln!(
+                body,
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                left - 8.0,
+                y(share_y) + 4.0,
+                short(share_y)
+            );
+            let _ = writeln!(
+                body,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                x(share_x),
+                HEIGHT - 20.0,
+                short(share_x)
+            );
         }
         let _ = writeln!(body, "<text x=\"{left}\" y=\"44\">{}</text>", escaped(self.y));
-        let _ = writeln!(body, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", WIDTH - 30.0, HEIGHT - 4.0, escaped(self.x));
-        let path: Vec<String> = self.points.iter().map(|&(at, value)| format!("{:.1} {:.1}", x(at), y(value))).collect();
+        let _ = writeln!(
+            body,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            WIDTH - 30.0,
+            HEIGHT - 4.0,
+            escaped(self.x)
+        );
+        let path: Vec<String> =
+            self.points.iter().map(|&(at, value)| format!("{:.1} {:.1}", x(at), y(value))).collect();
         let _ = writeln!(body, "<path class=\"curve\" d=\"M{}\"/>", path.join("L"));
         framed(&self.title, HEIGHT, &body)
     }

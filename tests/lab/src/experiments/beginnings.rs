@@ -60,7 +60,8 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
     let (mut direct, mut relayed) = (begin("d", &nat)?, begin("r", &six)?);
     asked.ready()?;
 
-    report.line("from asking for the name, in ms and in round trips to every other host (a relayed one is two of these)");
+    report
+        .line("from asking for the name, in ms and in round trips to every other host (a relayed one is two of these)");
     let heads = ["name known", "connected", "first byte", "answer"];
     report.line(&format!("{:22}{}", "", heads.map(|head| format!("{head:>18}")).concat()));
     let mut bars = Vec::new();
@@ -74,20 +75,26 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
             node.attachment.link.set(links);
         }
         for (kind, nodes) in [("direct", &mut direct), ("relayed", &mut relayed)] {
-            let times = nodes
-                .drain(..repeats)
-                .map(|mut node| measure(&mut node, &asked))
-                .collect::<io::Result<Vec<_>>>()?;
+            let times =
+                nodes.drain(..repeats).map(|mut node| measure(&mut node, &asked)).collect::<io::Result<Vec<_>>>()?;
             show(report, &format!("{kind}, {round_trip} ms"), &times, round_trip);
             answers.push(Some(median(times.iter().map(|one| one.answered)) as f64 / 1e6));
             let unit = if kind == "direct" { 1 } else { 2 } * round_trip * 1_000_000;
             let best = times.iter().map(|one| one.answered).min().unwrap_or(Nanos::MAX);
-            report.check_time(best <= 5 * unit + 20_000_000, &format!("{kind} at {round_trip} ms: an answer within five round trips"));
+            report.check_time(
+                best <= 5 * unit + 20_000_000,
+                &format!("{kind} at {round_trip} ms: an answer within five round trips"),
+            );
         }
         let curl = tls(&bench, &asked)?;
         answers.push(Some(curl[2] as f64 / 1e6));
         bars.push((format!("round trip {round_trip} ms"), answers));
-        report.line(&format!("{:22}{:>18}{}", format!("TCP, TLS 1.3, {round_trip} ms"), "", curl.map(|time| cell(time, round_trip)).concat()));
+        report.line(&format!(
+            "{:22}{:>18}{}",
+            format!("TCP, TLS 1.3, {round_trip} ms"),
+            "",
+            curl.map(|time| cell(time, round_trip)).concat()
+        ));
     }
     let title = "from the name to the first answer, nothing known before".to_owned();
     let series = ["NTMfw, direct", "NTMfw, relayed", "TCP with TLS 1.3"].map(str::to_owned).into();

@@ -97,14 +97,20 @@ impl Arrivals {
         let voice = agent.lines(mark, &format!("{who}-udp "));
         let transfer = agent.lines(mark, &format!("{who}-tcp "));
         Self {
-            voice: voice.iter().filter_map(|line| match numbers(line)[..] {
-                [number, _sent, at] => Some(Heard { number, at }),
-                _ => None,
-            }).collect(),
-            transfer: transfer.iter().filter_map(|line| match numbers(line)[..] {
-                [bytes, at] => Some((bytes, at)),
-                _ => None,
-            }).collect(),
+            voice: voice
+                .iter()
+                .filter_map(|line| match numbers(line)[..] {
+                    [number, _sent, at] => Some(Heard { number, at }),
+                    _ => None,
+                })
+                .collect(),
+            transfer: transfer
+                .iter()
+                .filter_map(|line| match numbers(line)[..] {
+                    [bytes, at] => Some((bytes, at)),
+                    _ => None,
+                })
+                .collect(),
         }
     }
 

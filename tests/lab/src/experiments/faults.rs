@@ -63,27 +63,54 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     let quiet = fault(&mut bench, &pairs, |_| Ok(()), |_| Ok(()))?;
     row(report, "nothing", &quiet);
 
-    let account = fault(&mut bench, &pairs, |bench| { bench.domain.account.kill(); Ok(()) }, |_| Ok(()))?;
+    let account = fault(
+        &mut bench,
+        &pairs,
+        |bench| {
+            bench.domain.account.kill();
+            Ok(())
+        },
+        |_| Ok(()),
+    )?;
     row(report, "AS killed", &account);
     let known = late.agent.ask(&format!("begin {}", pairs[0].callee.name()), "begin ")?;
     report.check(!known.contains("failed"), "without an AS nodes still find each other");
     bench.domain.account.start(files)?;
 
-    let direction =
-        fault(&mut bench, &pairs, |bench| { bench.domain.direction.kill(); Ok(()) }, |bench| bench.domain.direction.start(files))?;
+    let direction = fault(
+        &mut bench,
+        &pairs,
+        |bench| {
+            bench.domain.direction.kill();
+            Ok(())
+        },
+        |bench| bench.domain.direction.start(files),
+    )?;
     row(report, "DC killed", &direction);
 
     let names = "table inet names { chain through { type filter hook forward priority 0; meta l4proto { tcp, udp } th dport 53 drop; }\n}\n";
-    let deaf = fault(&mut bench, &pairs, |bench| bench.internet.core.rules(names), |bench| bench.internet.core.rules(""))?;
+    let deaf =
+        fault(&mut bench, &pairs, |bench| bench.internet.core.rules(names), |bench| bench.internet.core.rules(""))?;
     row(report, "DNS dead", &deaf);
 
     let carries = busier_relay(&bench)?;
-    let relay = fault(&mut bench, &pairs, |bench| { bench.domain.relays[carries].kill(); Ok(()) }, |_| Ok(()))?;
+    let relay = fault(
+        &mut bench,
+        &pairs,
+        |bench| {
+            bench.domain.relays[carries].kill();
+            Ok(())
+        },
+        |_| Ok(()),
+    )?;
     row(report, "RS in use killed", &relay);
 
     for (gaps, what) in [(&account, "AS"), (&direction, "DC"), (&deaf, "DNS")] {
         for (pair, gaps) in pairs.iter().zip(gaps) {
-            report.check_time(gaps.voice < 1_000_000_000, &format!("a {} call does not notice that the {what} is gone", pair.name));
+            report.check_time(
+                gaps.voice < 1_000_000_000,
+                &format!("a {} call does not notice that the {what} is gone", pair.name),
+            );
         }
     }
     for pair in pairs {
@@ -144,15 +171,19 @@ fn fault(
 
 /// The relay that forwards more at the moment.
 fn busier_relay(bench: &Bench) -> io::Result<usize> {
-    let bytes = || -> Vec<u64> { bench.domain.relays.iter().map(|relay| relay.attachment.link.counts()[0].bytes).collect() };
+    let bytes =
+        || -> Vec<u64> { bench.domain.relays.iter().map(|relay| relay.attachment.link.counts()[0].bytes).collect() };
     let before = bytes();
     let_it_run(Duration::from_secs(1));
-    let busiest = bytes().into_iter().zip(before).map(|(after, before)| after - before).enumerate().max_by_key(|(_, more)| *more);
+    let busiest =
+        bytes().into_iter().zip(before).map(|(after, before)| after - before).enumerate().max_by_key(|(_, more)| *more);
     busiest.map(|(at, _)| at).ok_or_else(|| io::Error::other("no relay"))
 }
 
 fn row(report: &mut Report, name: &str, gaps: &[Gaps]) {
-    let cells: String =
-        gaps.iter().map(|gaps| format!("{:>10}{:>10}", milliseconds(gaps.voice), milliseconds(gaps.transfer))).collect();
+    let cells: String = gaps
+        .iter()
+        .map(|gaps| format!("{:>10}{:>10}", milliseconds(gaps.voice), milliseconds(gaps.transfer)))
+        .collect();
     report.line(&format!("{name:24}{cells}"));
 }

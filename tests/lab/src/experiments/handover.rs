@@ -63,8 +63,9 @@ pub(super) struct Scene {
 pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     let scene = Scene::new(files)?;
     let ours = moves(&scene, report, 10)?;
-    let peers = peers::all(&scene, report, 3)?;
-    let phases: [fn(&Sample) -> u64; 4] = [|s| s.detection, |s| s.tunnel, |s| s.first_byte, |s| s.voice_gap - s.voice_gap.min(s.without_address)];
+    let peers = peers::all(&scene, report, 1)?;
+    let phases: [fn(&Sample) -> u64; 4] =
+        [|s| s.detection, |s| s.tunnel, |s| s.first_byte, |s| s.voice_gap - s.voice_gap.min(s.without_address)];
     let names = ["address → detected", "detected → tunnel", "detected → first byte", "voice's pause, less no address"];
     let ms = |samples: &[Sample], of: fn(&Sample) -> u64| {
         (!samples.is_empty()).then(|| median(samples.iter().map(of)) as f64 / 1e6)
@@ -107,7 +108,8 @@ fn moves(scene: &Scene, report: &mut Report, rounds: usize) -> io::Result<Vec<Sa
     caller.await_line(0, "ready")?;
 
     report.line("a node moves during a call (TCP 250 kB/s each way, UDP 50/s); milliseconds, medians");
-    report.line(&format!("of {rounds} moves into each network; round trip {} ms, direct paths", ROUND_TRIP / 1_000_000));
+    report
+        .line(&format!("of {rounds} moves into each network; round trip {} ms, direct paths", ROUND_TRIP / 1_000_000));
     let call = Call::begin(&mut caller, &callee.agent, &full_name(&callee.host), RATE)?;
     let_it_run(STAY);
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); STATIONS.len()];

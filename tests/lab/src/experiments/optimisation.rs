@@ -55,9 +55,12 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     let_it_run(STAY);
     let after = relayed() - before;
     let now = clock::monotonic();
-    let gap = call.at_caller(&caller.agent).voice_gap(opened, now).max(call.at_callee(&callee.agent).voice_gap(opened, now));
-    let stall =
-        call.at_caller(&caller.agent).transfer_gap(opened, now).max(call.at_callee(&callee.agent).transfer_gap(opened, now));
+    let gap =
+        call.at_caller(&caller.agent).voice_gap(opened, now).max(call.at_callee(&callee.agent).voice_gap(opened, now));
+    let stall = call
+        .at_caller(&caller.agent)
+        .transfer_gap(opened, now)
+        .max(call.at_callee(&callee.agent).transfer_gap(opened, now));
     let missing = call.at_callee(&callee.agent).missing();
     let totals = call.end(&mut caller.agent, &callee.agent)?;
 
@@ -65,7 +68,10 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     report.line(&format!("bytes through the relay in {} s: {through_relay} before, {after} after", STAY.as_secs()));
     report.line(&format!("direct {} ms after the way was open", milliseconds(direct - opened)));
     report.line(&format!("longest gaps: voice {} ms, transfer {} ms", milliseconds(gap), milliseconds(stall)));
-    report.line(&format!("TCP: {} of {} bytes arrived; UDP: {missing} of {} lost", totals.received, totals.sent, totals.talked));
+    report.line(&format!(
+        "TCP: {} of {} bytes arrived; UDP: {missing} of {} lost",
+        totals.received, totals.sent, totals.talked
+    ));
     report.check(totals.is_whole(), "every byte of the transfer arrives");
     report.check(missing == 0, "no datagram of the voice is lost");
     report.check(after * 20 < through_relay, "the relay carries next to nothing any more");

@@ -99,7 +99,9 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
         gaps.push(call.at_callee(&callee.agent).voice_gap(lost, now).max(call.at_caller(&caller).voice_gap(lost, now)));
     }
     let totals = call.end(&mut caller, &callee.agent)?;
-    report.line(&format!("a second interface appears during a call; milliseconds, medians of {ROUNDS} (paper's average)"));
+    report.line(&format!(
+        "a second interface appears during a call; milliseconds, medians of {ROUNDS} (paper's average)"
+    ));
     let mut bars = Vec::new();
     for (at, name) in ["detected", "registered with the DC", "tunnel over the new interface"].into_iter().enumerate() {
         let median = median(rows.iter().map(|row| row[at]));

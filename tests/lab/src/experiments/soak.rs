@@ -64,7 +64,11 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
         }
     }
     let pairs = count * (count - 1) / 2;
-    report.line(&format!("{count} nodes in {} networks, {pairs} transfers each way, {} s", sites.len(), time.as_secs()));
+    report.line(&format!(
+        "{count} nodes in {} networks, {pairs} transfers each way, {} s",
+        sites.len(),
+        time.as_secs()
+    ));
 
     let (begun, mut looked) = (Instant::now(), Instant::now());
     let (mut chance, mut moves, mut memory, mut points) = (Chance::new(1), 0_u32, Vec::new(), Vec::new());
@@ -98,7 +102,11 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
     let third = memory.len() / 3;
     let mean = |looks: &[Vec<u64>]| looks.iter().flatten().sum::<u64>() / (looks.len().max(1) * count) as u64;
     let (early, late) = (mean(&memory[..third]), mean(&memory[memory.len() - third..]));
-    report.line(&format!("resident memory a node: {} kB in the first third, {} kB in the last", early / 1_000, late / 1_000));
+    report.line(&format!(
+        "resident memory a node: {} kB in the first third, {} kB in the last",
+        early / 1_000,
+        late / 1_000
+    ));
     report.check(late < early + MOST_GROWTH, "memory is steady");
     Ok(())
 }
@@ -114,7 +122,8 @@ fn totals(nodes: &[Node], pairs: usize) -> io::Result<(u64, u64)> {
             return Err(io::Error::other(format!("a transfer broke off: {broken}")));
         }
         if ended.len() == 2 * pairs && sent.len() == 2 * pairs {
-            let sum = |lines: &[String]| lines.iter().filter_map(|line| line.split(' ').next()?.parse::<u64>().ok()).sum();
+            let sum =
+                |lines: &[String]| lines.iter().filter_map(|line| line.split(' ').next()?.parse::<u64>().ok()).sum();
             return Ok((sum(&sent), sum(&ended)));
         }
         if Instant::now() > until {

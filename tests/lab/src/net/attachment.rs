@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Internet;
 use super::namespace::{Namespace, join};
 use super::site::{GATEWAY_MAC, Place, Site};
-use crate::forward::{Link, Observer};
 use crate::forward::impairment::Impairment;
+use crate::forward::{Link, Observer};
 use crate::kernel::device::finish_frames;
 use crate::kernel::packet::PacketSocket;
 

@@ -65,7 +65,8 @@ impl Mobile {
         let link = internet.link(&self.device, site, links)?;
         let firsts = Firsts::default();
         link.observe(Some(observer(firsts.clone())));
-        let client = if site.network.has_v4() { Some(dhcp::client(&self.host, &self.device, directory)?) } else { None };
+        let client =
+            if site.network.has_v4() { Some(dhcp::client(&self.host, &self.device, directory)?) } else { None };
         if site.network.has_v6() {
             dhcp::solicit(&self.host.namespace, &self.device)?;
         }
