@@ -91,7 +91,13 @@ fn mosh(scene: &Scene, report: &mut Report, rounds: usize) -> io::Result<()> {
     let key = told.lines().find_map(|line| line.strip_prefix("MOSH CONNECT ")?.split(' ').nth(1));
     let key = key.ok_or_else(|| io::Error::other(format!("mosh-server: {told}")))?;
     let mut client = Command::new("script");
-    client.args(["--quiet", "--flush", "--command", &format!("stty rows 24 cols 80; mosh-client {address} {MOSH_PORT}"), "/dev/null"]);
+    client.args([
+        "--quiet",
+        "--flush",
+        "--command",
+        &format!("stty rows 24 cols 80; mosh-client {address} {MOSH_PORT}"),
+        "/dev/null",
+    ]);
     client.env("MOSH_KEY", key).env("LC_ALL", "C.UTF-8").env("TERM", "xterm");
     let _client = Started::new(&mobile.host.namespace, client, &directory.join("mosh.log"))?;
     let_it_run(STAY);
