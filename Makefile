@@ -12,11 +12,13 @@ FUZZ_SECONDS ?= 600
 # Named together everywhere, so that what one target built serves the others.
 PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
 MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
+LAB_PROFILE ?= release
+LAB_EXPERIMENTS = table1 nats handover second-interface setup soak faults optimisation
 
-.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(MAKEFILE_LIST))
+.PHONY: $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' $(MAKEFILE_LIST)) $(LAB_EXPERIMENTS:%=lab-%)
 
 help: ## what there is
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 tools: ## install what the build needs and the machine lacks
 	@./packaging/install-tools build
@@ -96,6 +98,27 @@ sim-moves: ## transfers while nodes move
 
 sim-chaos: ## everything random, ten virtual minutes a seed
 	$(SIM) --scenario chaos --seeds $(CHAOS_SEEDS)
+
+# The experiments on real kernels; each but the quick ones keeps what it found in docs/results.
+lab: $(LAB_EXPERIMENTS:%=lab-%) ## the papers' experiments in network namespaces, all of them: 30 minutes
+
+lab-quick: ## what of them holds on any machine: who reaches whom, a move into each network, beginnings
+	@./packaging/install-tools lab
+	@./tests/lab/run quick debug
+
+lab-table1: ## paper 002, table 1: who reaches whom, and how
+lab-nats: ## NATs of all kinds against each other
+lab-handover: ## paper 002, figure 11: a move during a call, beside WireGuard, mosh and TCP
+lab-second-interface: ## paper 000, table 5: a second interface appears
+lab-setup: ## from a name to the first byte, in round trips
+lab-soak: ## 24 nodes that move for ten minutes, every pair in a transfer
+lab-faults: ## servers die during calls
+lab-optimisation: ## from the relay to a direct path
+
+$(LAB_EXPERIMENTS:%=lab-%): lab-%:
+	@./packaging/install-tools lab
+	@RECORDED_COMMAND='make lab-$* LAB_PROFILE=$(LAB_PROFILE)' ./packaging/record-result lab-$* \
+		./tests/lab/run $* $(LAB_PROFILE) --plot docs/results/lab-$*.svg
 
 # Both scenarios run to their ends whatever fails, so that the result shows all of it.
 sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results/sim-long.txt

@@ -250,16 +250,16 @@ mod tests {
 
     #[test]
     fn addresses_and_routes_are_told_apart() {
-        let news = |messages: &[Vec<u8>]| {
+        let news = |messages: &[&[u8]]| {
             let mut news = News::default();
             news.add(&messages.concat());
             news
         };
         let (address, route) = (message(libc::RTM_NEWADDR, 30), message(libc::RTM_NEWROUTE, 44));
-        assert_eq!(news(std::slice::from_ref(&address)), News { interfaces: true, routes: false });
-        assert_eq!(news(std::slice::from_ref(&route)), News { interfaces: false, routes: true });
-        assert_eq!(news(&[address, route]), News { interfaces: true, routes: true });
-        assert_eq!(news(&[message(libc::RTM_DELROUTE, 44)]), News::default());
-        assert_eq!(news(&[vec![1; 15], vec![0; 16]]), News { interfaces: true, routes: false });
+        assert_eq!(news(&[&address]), News { interfaces: true, routes: false });
+        assert_eq!(news(&[&route]), News { interfaces: false, routes: true });
+        assert_eq!(news(&[&address, &route]), News { interfaces: true, routes: true });
+        assert_eq!(news(&[&message(libc::RTM_DELROUTE, 44)]), News::default());
+        assert_eq!(news(&[&[0; 16], &[1; 15]]), News { interfaces: true, routes: false });
     }
 }

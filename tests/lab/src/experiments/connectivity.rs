@@ -5,7 +5,7 @@ use std::io;
 use super::bench::{Bench, Node};
 use crate::forward::impairment::Impairment;
 use crate::net::nat::Nat;
-use crate::net::site::Network;
+use crate::net::site::{Network, Site};
 use crate::report::Report;
 use crate::run::domain::{Files, Shape};
 
@@ -53,13 +53,18 @@ pub(crate) fn table1(files: &Files, report: &mut Report) -> io::Result<()> {
     ];
     const PAPER: [[Mark; 3]; 3] = [[Direct, Direct, Relayed], [Direct, Direct, Relayed], [Relayed, Relayed, Direct]];
     let bench = Bench::new(files, Shape::default())?;
-    let rows = nodes(&bench, "mn", &KINDS.map(|(_, network)| network))?;
-    let columns = nodes(&bench, "cn", &KINDS.map(|(_, network)| network))?;
+    let mut rows = Group::begin(&bench, "mn", &KINDS.map(|(_, network)| network))?;
+    let columns = Group::begin(&bench, "cn", &KINDS.map(|(_, network)| network))?;
     report.line("paper 002, table 1: TCP and UDP over virtual IPv4 and IPv6; the paper's mark, then ours");
     report.line("◎ direct  ○ over the relay; rows begin, columns are asked");
-    grid(report, rows, &columns, &KINDS.map(|(name, _)| name), &KINDS.map(|(name, _)| name), |row, column| {
-        PAPER[row][column]
-    })
+    grid(
+        report,
+        &mut rows.nodes,
+        &columns.nodes,
+        &KINDS.map(|(name, _)| name),
+        &KINDS.map(|(name, _)| name),
+        |row, column| PAPER[row][column],
+    )
 }
 
 /// NATs of five kinds against each other, then what else stands between people.
@@ -74,11 +79,11 @@ pub(crate) fn nats(files: &Files, report: &mut Report) -> io::Result<()> {
     ];
     let kinds = Nat::CONES_AND_SYMMETRIC;
     let bench = Bench::new(files, Shape::default())?;
-    let rows = nodes(&bench, "mn", &kinds.map(Network::Private4))?;
-    let columns = nodes(&bench, "cn", &kinds.map(Network::Private4))?;
+    let mut rows = Group::begin(&bench, "mn", &kinds.map(Network::Private4))?;
+    let columns = Group::begin(&bench, "cn", &kinds.map(Network::Private4))?;
     report.line("NAT against NAT: the mark expected, then the one found");
     let names = kinds.map(Nat::name);
-    grid(report, rows, &columns, &names, &names, |row, column| EXPECTED[row][column])?;
+    grid(report, &mut rows.nodes, &columns.nodes, &names, &names, |row, column| EXPECTED[row][column])?;
 
     report.line("");
     report.line("two hosts behind one NAT, two NATs in a row, and a network that lets no UDP through");
@@ -97,8 +102,8 @@ pub(crate) fn nats(files: &Files, report: &mut Report) -> io::Result<()> {
     single(report, "same NAT", &mut first, &second, Direct)?;
     let [mut begins, asked] = doubled;
     single(report, "double NAT, double NAT", &mut begins, &asked, Direct)?;
-    single(report, "double NAT, port-restricted", &mut begins, &columns[2], Direct)?;
-    single(report, "double NAT, symmetric", &mut begins, &columns[4], Relayed)?;
+    single(report, "double NAT, port-restricted", &mut begins, &columns.nodes[2], Direct)?;
+    single(report, "double NAT, symmetric", &mut begins, &columns.nodes[4], Relayed)?;
     let blocked = bench.site(Network::Private4(Nat::UdpBlocked))?;
     let node = bench.node("blocked", &blocked, PERFECT)?;
     // The relay offers TLS on port 443, and the library does not use it yet: registration itself fails.
@@ -109,20 +114,26 @@ pub(crate) fn nats(files: &Files, report: &mut Report) -> io::Result<()> {
     verdict(report, "UDP blocked", Nothing, found, "the library does not speak to relays over TLS yet")
 }
 
-fn nodes(bench: &Bench, prefix: &str, networks: &[Network]) -> io::Result<Vec<Node>> {
-    let begun: Vec<Node> = networks
-        .iter()
-        .enumerate()
-        .map(|(at, &network)| bench.node(&format!("{prefix}{at}"), &bench.site(network)?, PERFECT))
-        .collect::<io::Result<_>>()?;
-    begun.iter().try_for_each(Node::ready)?;
-    Ok(begun)
+/// A node in each of these networks, each at a site of its own.
+struct Group {
+    nodes: Vec<Node>,
+    _sites: Vec<Site>,
 }
 
-/// All pairs at once for each that begins, row by row; the table shows what was expected beside what was found.
+impl Group {
+    fn begin(bench: &Bench, prefix: &str, networks: &[Network]) -> io::Result<Self> {
+        let sites: Vec<Site> = networks.iter().map(|network| bench.site(*network)).collect::<io::Result<_>>()?;
+        let begin = |(at, site)| bench.node(&format!("{prefix}{at}"), site, PERFECT);
+        let nodes: Vec<Node> = sites.iter().enumerate().map(begin).collect::<io::Result<_>>()?;
+        nodes.iter().try_for_each(Node::ready)?;
+        Ok(Self { nodes, _sites: sites })
+    }
+}
+
+/// All pairs, row by row; the table shows what was expected beside what was found.
 fn grid(
     report: &mut Report,
-    rows: Vec<Node>,
+    rows: &mut [Node],
     columns: &[Node],
     row_names: &[&str],
     column_names: &[&str],
@@ -130,11 +141,11 @@ fn grid(
 ) -> io::Result<()> {
     let head: String = column_names.iter().map(|name| format!("{name:>14}")).collect();
     report.line(&format!("{:14}{head}", ""));
-    for (row, mut node) in rows.into_iter().enumerate() {
+    for (row, node) in rows.iter_mut().enumerate() {
         let mut line = format!("{:14}", row_names[row]);
         for (column, other) in columns.iter().enumerate() {
             let expected = expected(row, column);
-            let (found, answer) = probe(&mut node, other, expected)?;
+            let (found, answer) = probe(node, other, expected)?;
             line += &format!("{:>14}", format!("{} {}", expected.text(), found.text()));
             report.check(expected.allows(found), &format!("{} to {}: {answer}", row_names[row], column_names[column]));
         }

@@ -63,7 +63,7 @@ pub(super) struct Scene {
 pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
     let scene = Scene::new(files)?;
     let ours = moves(&scene, report, 10)?;
-    let peers = peers::all(&scene, report, 3)?;
+    let peers = peers::all(&scene, report, 1)?;
     let phases: [fn(&Sample) -> u64; 4] =
         [|s| s.detection, |s| s.tunnel, |s| s.first_byte, |s| s.voice_gap - s.voice_gap.min(s.without_address)];
     let names = ["address → detected", "detected → tunnel", "detected → first byte", "voice's pause, less no address"];

@@ -22,7 +22,8 @@ impl Started {
     /// Starts it in a namespace; what it prints goes to `log`.
     pub(crate) fn new(namespace: &Namespace, mut command: Command, log: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        // A terminal program ends with its input, which is open for as long as this is held.
+        command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         let child = namespace
             .within(|| command.spawn())
             .map_err(|why| io::Error::other(format!("{}: {why}", command.get_program().display())))?;
