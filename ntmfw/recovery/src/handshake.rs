@@ -27,6 +27,7 @@ struct Syn {
     sequence: u32,
     proposal: Proposal,
     flags: u8,
+    window: u16,
 }
 
 /// What was settled.
@@ -35,6 +36,8 @@ pub(crate) struct Agreement {
     /// The positions after the SYNs.
     pub(crate) send_from: Position,
     pub(crate) receive_from: Position,
+    /// The window that our SYN offered.
+    pub(crate) offered: u64,
     pub(crate) segment: u64,
     pub(crate) selective: bool,
     pub(crate) capable: bool,
@@ -42,6 +45,13 @@ pub(crate) struct Agreement {
     pub(crate) own_scale: u8,
     pub(crate) peer_scale: u8,
     pub(crate) trip: Option<(Instant, Duration)>,
+}
+
+impl Syn {
+    fn of(segment: &Segment<'_>) -> Self {
+        let Segment { sequence, flags, window, .. } = *segment;
+        Self { sequence, proposal: segment.proposal(), flags, window }
+    }
 }
 
 impl Handshake {
@@ -57,12 +67,12 @@ impl Handshake {
             (true, Some(peer)) if peer.flags & (ECE | CWR) == ECE | CWR => offered | ECE,
             (true, _) => offered,
         };
-        self.own = Some(Syn { sequence: segment.sequence, proposal: segment.proposal(), flags });
+        self.own = Some(Syn { flags, ..Syn::of(segment) });
         flags
     }
 
     pub(crate) fn received(&mut self, now: Instant, segment: &Segment<'_>) {
-        self.peer = Some(Syn { sequence: segment.sequence, proposal: segment.proposal(), flags: segment.flags });
+        self.peer = Some(Syn::of(segment));
         if segment.has(ACK) {
             self.answered(now);
         }
@@ -88,6 +98,7 @@ impl Handshake {
         Some(Agreement {
             send_from: seq::first(own.sequence) + 1,
             receive_from: seq::first(peer.sequence) + 1,
+            offered: own.window.into(),
             segment: size(own).min(size(peer)).into(),
             selective: own.proposal.selective && peer.proposal.selective,
             capable: matches!((ecn(own), ecn(peer)), (both, ECE) | (ECE, both) if both == ECE | CWR),

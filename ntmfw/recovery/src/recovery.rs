@@ -218,6 +218,7 @@ impl Flow {
             peer_window: 0,
             bare: None,
         };
+        flow.receiver.offer(receive_from, agreement.offered);
         flow.settle(agreement);
         flow
     }

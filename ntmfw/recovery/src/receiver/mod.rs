@@ -65,8 +65,9 @@ impl Receiver {
         self.edge
     }
 
-    /// smoltcp offers a window.
+    /// smoltcp offers a window. What it acknowledges it has, also where it took more than was thought.
     pub(crate) fn offer(&mut self, acknowledged: Position, window: u64) {
+        self.next = self.next.max(acknowledged);
         self.edge = self.edge.max(acknowledged + window);
     }
 

@@ -6,8 +6,6 @@ use ntm_proto::time::Instant;
 
 /// A burst lasts so long at the pacing rate: at most a thousand wake-ups a second, however fast the path.
 const BURST: Duration = Duration::from_millis(1);
-/// The smallest burst, in segments: what slow paths send in one go.
-const MIN_BURST: u64 = 2;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
@@ -22,10 +20,10 @@ impl Pacer {
         if self.next > now { Err(self.next) } else { Ok(burst(rate, segment)) }
     }
 
-    pub(crate) fn sent(&mut self, now: Instant, rate: Option<u64>, segment: u64, bytes: u64) {
+    pub(crate) fn sent(&mut self, now: Instant, rate: Option<u64>, bytes: u64) {
         let Some(rate) = rate else { return };
         // A timer that came late is made up for, idle time is not.
-        let from = self.next.max(now - time(burst(rate, segment), rate));
+        let from = if now.since(self.next) <= BURST { self.next } else { now };
         self.next = from + time(bytes, rate);
     }
 
@@ -36,7 +34,7 @@ impl Pacer {
 
 fn burst(rate: u64, segment: u64) -> u64 {
     let bytes = u128::from(rate) * BURST.as_nanos() / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(u64::MAX).max(MIN_BURST * segment)
+    u64::try_from(bytes).unwrap_or(u64::MAX).max(segment)
 }
 
 fn time(bytes: u64, rate: u64) -> Duration {
@@ -57,7 +55,7 @@ mod tests {
         while now.since(start) < Duration::from_millis(100) {
             match pacer.allowance(now, rate, 1_400) {
                 Ok(bytes) => {
-                    pacer.sent(now, rate, 1_400, bytes);
+                    pacer.sent(now, rate, bytes);
                     sent += bytes;
                 }
                 Err(next) => {
@@ -73,7 +71,7 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_is_held_back() {
         let mut pacer = Pacer::default();
-        pacer.sent(Instant::ZERO, None, 1_400, 1 << 30);
+        pacer.sent(Instant::ZERO, None, 1 << 30);
         assert_eq!(pacer.allowance(Instant::ZERO, None, 1_400), Ok(u64::MAX));
     }
 }

@@ -7,6 +7,9 @@ use ntm_proto::time::Instant;
 use crate::sender::{Phase, Sender};
 use crate::seq::Position;
 
+/// Probes before the timeout, each after twice the time of the last. RFC 8985 sends one; as in QUIC (RFC 9002) more of
+/// them shorten the wait where a burst of losses takes the first as well.
+const MAX_PROBES: u32 = 4;
 /// How long a receiver may hold back an acknowledgment of a single segment: Linux's 40 ms, and its timer's grain.
 const ACK_DELAY: Duration = Duration::from_millis(50);
 
@@ -28,6 +31,8 @@ pub(crate) struct Timers {
     backoff: u32,
     /// The probe that waits for its answer: where data ended then, and whether it was data sent before.
     probe: Option<(Position, bool)>,
+    /// Probes in a row without an answer.
+    probes: u32,
     /// What must leave now, whatever window and pacer say.
     pub(crate) forced: Option<Forced>,
 }
@@ -44,6 +49,7 @@ pub(crate) enum Forced {
 impl Timers {
     pub(crate) fn progressed(&mut self, now: Instant) {
         self.backoff = 0;
+        self.probes = 0;
         self.silent_since = Some(now);
     }
 
@@ -60,6 +66,7 @@ impl Timers {
     /// The probe was sent; `again` where it carried data that had been sent before.
     pub(crate) fn probe_sent(&mut self, end: Position, again: bool) {
         self.probe = Some((end, again));
+        self.probes += 1;
     }
 
     /// The peer had the probe's data already: nothing was lost.
@@ -90,6 +97,7 @@ impl Sender {
         if self.board.is_empty() {
             timers.armed = None;
             timers.probe = None;
+            timers.probes = 0;
             return;
         }
         if let Some(at) = timers.reorder_at {
@@ -100,10 +108,10 @@ impl Sender {
         let timeout = since + self.trips.timeout(timers.backoff);
         let quiet = self.phase == Phase::Open && self.board.delivered() == 0 && self.board.lost() == 0;
         timers.armed = match self.trips.smoothed() {
-            Some(smoothed) if quiet && self.selective && timers.probe.is_none() && timers.backoff == 0 => {
+            Some(smoothed) if quiet && self.selective && timers.probes < MAX_PROBES && timers.backoff == 0 => {
                 let single = self.board.flying() <= self.segment;
                 let patience = smoothed * 2 + if single { ACK_DELAY } else { Duration::ZERO };
-                let probe = since + patience.max(Duration::from_millis(1));
+                let probe = since + patience.max(Duration::from_millis(1)) * (1 << timers.probes);
                 Some(if probe < timeout { (probe, Kind::Probe) } else { (timeout, Kind::Timeout) })
             }
             _ => Some((timeout, Kind::Timeout)),

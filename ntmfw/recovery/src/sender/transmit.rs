@@ -49,7 +49,7 @@ impl Sender {
         } else {
             self.board.extend(now, length, snapshot);
         }
-        self.pacer.sent(now, self.control.pacing_rate(), self.segment, length);
+        self.pacer.sent(now, self.control.pacing_rate(), length);
         self.reduction.sent(length);
         if was_empty || again || self.phase == Phase::Open {
             self.timers.transmitted(now);
