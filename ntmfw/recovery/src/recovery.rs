@@ -210,7 +210,7 @@ impl Flow {
         let mut flow = Self {
             agreement,
             sender: Sender::new(config.algorithm, send_from, segment, &config.memory),
-            receiver: Receiver::new(receive_from, selective),
+            receiver: Receiver::new(receive_from, agreement.own_scale, selective),
             headers: Headers::default(),
             acknowledged: receive_from,
             window: 0,

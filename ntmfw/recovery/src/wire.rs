@@ -134,12 +134,17 @@ impl<'a> Segment<'a> {
 
     /// A copy of its acknowledgment alone, as if it had come at `sequence`.
     pub(crate) fn without_data(&self, sequence: u32) -> Vec<u8> {
-        let mut copy = self.packet[..self.packet.len() - self.payload.len()].to_vec();
-        let length = copy.len();
+        let mut copy = self.truncated(0);
+        copy[self.transport + 4..self.transport + 8].copy_from_slice(&sequence.to_be_bytes());
+        copy
+    }
+
+    /// A copy with so many of its bytes, which are not the last ones.
+    pub(crate) fn truncated(&self, payload: usize) -> Vec<u8> {
+        let length = self.packet.len() - self.payload.len() + payload;
+        let mut copy = self.packet[..length].to_vec();
         set_length(&mut copy, length);
-        let tcp = &mut copy[self.transport..];
-        tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
-        tcp[13] &= !(FIN | PSH);
+        copy[self.transport + 13] &= !(FIN | PSH);
         copy
     }
 }

@@ -7,6 +7,10 @@ use ntm_proto::time::Instant;
 
 use crate::random::Random;
 
+/// A burst of losses ends after so long even where few packets come: a sender that has fallen back to one packet a
+/// timeout would else be kept down by it for minutes.
+const LONGEST_BURST: Duration = Duration::from_millis(100);
+
 /// How packets get lost on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Loss {
@@ -74,6 +78,7 @@ pub struct Link {
     waiting: VecDeque<(Instant, u64)>,
     queued: u64,
     burst_left: u32,
+    burst_until: Instant,
     tokens: f64,
     tokens_at: Instant,
     last_arrival: Instant,
@@ -90,6 +95,7 @@ impl Link {
             waiting: VecDeque::new(),
             queued: 0,
             burst_left: 0,
+            burst_until: Instant::ZERO,
             tokens: conditions.policer.map_or(0.0, |(_, burst)| burst as f64),
             tokens_at: Instant::ZERO,
             last_arrival: Instant::ZERO,
@@ -105,7 +111,7 @@ impl Link {
             self.queued -= self.waiting.pop_front().map_or(0, |(_, length)| length);
         }
         let full = self.queued + length > self.conditions.queue;
-        if self.conditions.down || full || self.is_policed(now, length) || self.is_lost() {
+        if self.conditions.down || full || self.is_policed(now, length) || self.is_lost(now) {
             self.dropped += 1;
             return Vec::new();
         }
@@ -155,8 +161,8 @@ impl Link {
         over
     }
 
-    fn is_lost(&mut self) -> bool {
-        if self.burst_left > 0 {
+    fn is_lost(&mut self, now: Instant) -> bool {
+        if self.burst_left > 0 && now < self.burst_until {
             self.burst_left -= 1;
             return true;
         }
@@ -166,6 +172,7 @@ impl Link {
             Loss::Bursts { part, length } => {
                 let begins = self.random.chance(part / f64::from(length));
                 self.burst_left = if begins { length - 1 } else { 0 };
+                self.burst_until = now + LONGEST_BURST;
                 begins
             }
         }

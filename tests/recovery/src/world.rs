@@ -115,11 +115,10 @@ impl World {
         self.endpoints[2 * flow].application.received + self.endpoints[2 * flow + 1].application.received
     }
 
-    /// The longest time in which a connection received nothing.
-    pub fn longest_stall(&self, flow: usize) -> Duration {
-        let Progress { at, longest, .. } = self.progress[flow];
-        let idle = if self.is_over(flow) { Duration::ZERO } else { self.now.since(at) };
-        longest.max(idle)
+    /// The longest time in which a connection received nothing and which ended, or lasts, since this was asked last.
+    pub fn take_longest_stall(&mut self, flow: usize) -> Duration {
+        let idle = if self.is_over(flow) { Duration::ZERO } else { self.now.since(self.progress[flow].at) };
+        std::mem::take(&mut self.progress[flow].longest).max(idle)
     }
 
     /// How the client's sender stands.

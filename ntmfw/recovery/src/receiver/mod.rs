@@ -28,8 +28,9 @@ pub(crate) enum Fate {
 pub(crate) struct Receiver {
     /// The next byte that smoltcp will see.
     next: Position,
-    /// Where the window ends that smoltcp offered.
+    /// Where the window ends that smoltcp offered last. It may shrink by less than `grain`: windows are rounded down.
     edge: Position,
+    grain: u64,
     waiting: Reassembly,
     /// In order now, for smoltcp.
     ready: VecDeque<(Vec<u8>, usize)>,
@@ -43,10 +44,11 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn new(next: Position, selective: bool) -> Self {
+    pub(crate) fn new(next: Position, scale: u8, selective: bool) -> Self {
         Self {
             next,
             edge: next,
+            grain: 1 << scale,
             waiting: Reassembly::default(),
             ready: VecDeque::new(),
             reports: VecDeque::new(),
@@ -68,7 +70,7 @@ impl Receiver {
     /// smoltcp offers a window. What it acknowledges it has, also where it took more than was thought.
     pub(crate) fn offer(&mut self, acknowledged: Position, window: u64) {
         self.next = self.next.max(acknowledged);
-        self.edge = self.edge.max(acknowledged + window);
+        self.edge = acknowledged + window;
     }
 
     /// Whether acknowledgments tell the peer of a mark.
@@ -94,10 +96,18 @@ impl Receiver {
                 // The window is closed: smoltcp says so again.
                 return Fate::Pass;
             }
-            self.advance(if data_end > self.edge { self.edge } else { end });
+            if data_end > self.edge {
+                // smoltcp cuts off what lies beyond its window, but not the FIN behind it: it would lose the end.
+                let fits = usize::try_from(self.edge - start).unwrap_or(0);
+                self.ready.push_back((segment.truncated(fits), segment.transport));
+                self.advance(self.edge);
+                return Fate::Held;
+            }
+            self.advance(end);
             return Fate::Pass;
         }
-        if data_end > self.edge {
+        if data_end + self.grain > self.edge + 1 {
+            // It might not fit any more when its turn comes, and must not be reported then.
             self.unreported = self.unreported.max(1);
             return Fate::Held;
         }
@@ -190,7 +200,7 @@ mod tests {
     use crate::wire::{ACK, PSH};
 
     fn receiver() -> Receiver {
-        let mut receiver = Receiver::new(seq::first(1_000), true);
+        let mut receiver = Receiver::new(seq::first(1_000), 0, true);
         receiver.offer(seq::first(1_000), 100_000);
         receiver
     }
