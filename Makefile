@@ -11,7 +11,7 @@ LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
 .PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench bench-as bench-servers bench-relay crash-as fuzz purity tools
+	sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -95,7 +95,12 @@ crash-as: ## the account server killed 50 times under load, nothing acknowledged
 bench-as: ## logins a second at the account server, beside argon2 alone
 	$(CARGO) bench --quiet -p ntm-account --bench logins
 
-bench: scale ## figures of the parts
+BENCH_ROUNDS ?= 5
+bench: ## the library beside the kernel and its peers, kept in docs/results/bench.txt and bench.svg
+	@RECORDED_COMMAND='make bench BENCH_ROUNDS=$(BENCH_ROUNDS)' ./packaging/record-result bench \
+		./benches/run --rounds $(BENCH_ROUNDS) --plot docs/results/bench.svg
+
+bench-parts: scale ## figures of the servers' cores
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 
 bench-servers: bench-relay ## the servers beside their peers; as root, for it makes network namespaces

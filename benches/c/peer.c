@@ -1,11 +1,12 @@
 /* Two ends of a measurement, the same program for ntmfw and for the kernel.
  *
- *   peer [-k] serve PORT                 takes what comes, and answers pings
- *   peer [-k] stream HOST PORT SECONDS   one TCP stream: prints Gbit/s
- *   peer [-k] ping HOST PORT COUNT SIZE  TCP ping-pong: prints microseconds, median and 99th percentile
- *   peer [-k] udp HOST PORT COUNT SIZE   UDP ping-pong: the same
+ *   peer [-k] serve PORT                    takes what comes, and answers pings
+ *   peer [-k] stream HOST PORT SECONDS      one TCP stream: Gbit/s, and processor seconds per gigabyte
+ *   peer [-k] flood HOST PORT SECONDS SIZE  datagrams as fast as they go: how many a second arrive
+ *   peer [-k] ping HOST PORT COUNT SIZE     TCP ping-pong: microseconds, median and 99th percentile
+ *   peer [-k] udp HOST PORT COUNT SIZE      UDP ping-pong: the same
  *
- * -k: the kernel's sockets.
+ * -k: the kernel's sockets. The answer is a line of name=value.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +55,12 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The first byte says what the connection is for: 's' a stream, 'p' pings of the size that follows. */
+/* Datagrams of a flood that have come: the first byte of theirs is FLOOD, of a ping's it is not. */
+enum { FLOOD = 'f' };
+static atomic_ullong flooded;
+
+/* The first byte says what the connection is for: 's' a stream, 'f' a flood of datagrams beside it, 'p' pings of
+ * the size that follows. */
 static void *attend(void *argument)
 {
     int fd = (int)(long)argument;
@@ -70,6 +77,12 @@ static void *attend(void *argument)
         while ((got = CALL(recv, fd, bytes, sizeof bytes, 0)) > 0)
             total += (unsigned long long)got;
         double report[2] = { (double)total, cpu() - begun };
+        CALL(send, fd, report, sizeof report, 0);
+    } else if (what == FLOOD) {
+        unsigned long long before = atomic_load(&flooded);
+        double begun = cpu();
+        CALL(recv, fd, bytes, sizeof bytes, 0);
+        double report[2] = { (double)(atomic_load(&flooded) - before), cpu() - begun };
         CALL(send, fd, report, sizeof report, 0);
     } else {
         int one = 1, size;
@@ -88,19 +101,24 @@ static void *attend_udp(void *argument)
     int fd = (int)(long)argument;
     static char bytes[65536];
     struct sockaddr_storage from;
-    for (;;) {
-        socklen_t length = sizeof from;
-        ssize_t got = CALL(recvfrom, fd, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &length);
-        if (got < 0)
-            die("recvfrom");
-        CALL(sendto, fd, bytes, (size_t)got, 0, (struct sockaddr *)&from, length);
-    }
+    ssize_t got;
+    for (socklen_t length = sizeof from;
+         (got = CALL(recvfrom, fd, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &length)) >= 0;
+         length = sizeof from)
+        if (got > 0 && bytes[0] == FLOOD)
+            atomic_fetch_add_explicit(&flooded, 1, memory_order_relaxed);
+        else
+            CALL(sendto, fd, bytes, (size_t)got, 0, (struct sockaddr *)&from, length);
+    die("recvfrom");
+    return NULL;
 }
 
 static void serve(int port)
 {
     struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
     int server = CALL(socket, AF_INET, SOCK_STREAM, 0), datagrams = CALL(socket, AF_INET, SOCK_DGRAM, 0);
+    int again = 1;
+    CALL(setsockopt, server, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
     if (CALL(bind, server, (struct sockaddr *)&here, sizeof here) < 0 || CALL(listen, server, 128) < 0)
         die("listen");
     if (CALL(bind, datagrams, (struct sockaddr *)&here, sizeof here) < 0)
@@ -152,9 +170,33 @@ static void stream(const char *host, const char *port, double seconds)
     CALL(shutdown, fd, SHUT_WR);
     double report[2] = { 0, 0 };
     CALL(recv, fd, report, sizeof report, MSG_WAITALL);
-    printf("%.3f Gbit/s, CPU s/GB: %.3f sender, %.3f receiver\n", total * 8e-9 / time, used / (total * 1e-9),
-           report[1] / (report[0] * 1e-9));
+    printf("gbit=%.3f bytes=%.0f sender_cpu=%.3f receiver_cpu=%.3f\n", total * 8e-9 / time, report[0],
+           used / (total * 1e-9), report[1] / (report[0] * 1e-9));
     CALL(close, fd);
+}
+
+/* The stream beside the datagrams tells the other end when the flood begins and ends, and brings its count. */
+static void flood(const char *host, const char *port, double seconds, int size)
+{
+    static char bytes[65536] = { FLOOD };
+    int control = reach(host, port, SOCK_STREAM), fd = reach(host, port, SOCK_DGRAM);
+    CALL(send, control, "f", 1, 0);
+    double begun = now(), begun_cpu = cpu(), until = begun + seconds;
+    unsigned long long sent = 0;
+    while (now() < until)
+        for (int burst = 0; burst < 64; burst++)
+            if (CALL(send, fd, bytes, (size_t)size, 0) == size)
+                sent++;
+            else if (errno != ENOBUFS && errno != EAGAIN)
+                die("send");
+    double time = now() - begun, used = cpu() - begun_cpu, report[2] = { 0, 0 };
+    CALL(shutdown, control, SHUT_WR);
+    if (CALL(recv, control, report, sizeof report, MSG_WAITALL) != sizeof report)
+        die("the other end's count");
+    printf("sent=%.0f received=%.0f sender_cpu=%.3f receiver_cpu=%.3f\n", sent / time, report[0] / time,
+           used / sent * 1e6, report[1] / report[0] * 1e6);
+    CALL(close, fd);
+    CALL(close, control);
 }
 
 static void ping(const char *host, const char *port, int count, int size, int kind)
@@ -180,7 +222,7 @@ static void ping(const char *host, const char *port, int count, int size, int ki
             times[at] = now() - begun;
     }
     qsort(times, (size_t)count, sizeof *times, by_size);
-    printf("%.2f us median, %.2f us 99th percentile\n", times[count / 2] * 1e6, times[count * 99 / 100] * 1e6);
+    printf("p50=%.2f p99=%.2f\n", times[count / 2] * 1e6, times[count * 99 / 100] * 1e6);
     CALL(close, fd);
 }
 
@@ -196,6 +238,8 @@ int main(int argc, char **argv)
         serve(atoi(argv[2]));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
         stream(argv[2], argv[3], atof(argv[4]));
+    else if (argc == 6 && strcmp(argv[1], "flood") == 0)
+        flood(argv[2], argv[3], atof(argv[4]), atoi(argv[5]));
     else if (argc == 6 && strcmp(argv[1], "ping") == 0)
         ping(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), SOCK_STREAM);
     else if (argc == 6 && strcmp(argv[1], "udp") == 0)

@@ -197,7 +197,7 @@ impl Core {
         }
         self.registration.handle_event(&event);
         self.tidings.tell(self, &event);
-        self.names.handle_event(&event);
+        self.names.handle_event(self, &event);
     }
 }
 

@@ -13,12 +13,16 @@ pub(super) enum Given {
     Unspecified,
 }
 
-/// Reads an address of `length` bytes.
+/// Reads an address of `length` bytes for a socket of `family`, which may be `AF_UNSPEC` where both Internet families
+/// will do.
 ///
 /// # Safety
 /// `address` is null or points to `length` bytes.
 pub(super) unsafe fn read(address: *const sockaddr, length: socklen_t, family: c_int) -> Result<Given> {
     let length = length as usize;
+    if length > size_of::<sockaddr_storage>() {
+        return Err(Errno(libc::EINVAL));
+    }
     if address.is_null() {
         return Err(Errno(libc::EFAULT));
     }
@@ -27,35 +31,38 @@ pub(super) unsafe fn read(address: *const sockaddr, length: socklen_t, family: c
     }
     // SAFETY: the family's two bytes are there.
     let given = c_int::from(unsafe { (&raw const (*address).sa_family).read_unaligned() });
-    match given {
-        libc::AF_UNSPEC => Ok(Given::Unspecified),
-        libc::AF_INET if length >= size_of::<sockaddr_in>() => {
-            // SAFETY: so many bytes are there.
-            let inet = unsafe { address.cast::<sockaddr_in>().read_unaligned() };
-            if family == libc::AF_INET6 {
-                return Err(Errno(libc::EAFNOSUPPORT));
-            }
-            let ip = Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr));
-            Ok(Given::Address(SocketAddr::new(ip.into(), u16::from_be(inet.sin_port))))
-        }
-        libc::AF_INET6 if length >= SMALLEST_V6 => {
-            if family == libc::AF_INET {
-                return Err(Errno(libc::EAFNOSUPPORT));
-            }
-            // SAFETY: at least the part before the scope is there, and only so much is copied.
-            let inet = unsafe {
-                let mut inet: sockaddr_in6 = std::mem::zeroed();
-                let copied = length.min(size_of::<sockaddr_in6>());
-                std::ptr::copy_nonoverlapping(address.cast::<u8>(), (&raw mut inet).cast::<u8>(), copied);
-                inet
-            };
-            let ip = Ipv6Addr::from(inet.sin6_addr.s6_addr);
-            let address = SocketAddrV6::new(ip, u16::from_be(inet.sin6_port), inet.sin6_flowinfo, inet.sin6_scope_id);
-            Ok(Given::Address(address.into()))
-        }
-        libc::AF_INET | libc::AF_INET6 => Err(Errno(libc::EINVAL)),
-        _ => Err(Errno(libc::EAFNOSUPPORT)),
+    if given == libc::AF_UNSPEC {
+        return Ok(Given::Unspecified);
     }
+    let family = if family == libc::AF_UNSPEC { given } else { family };
+    let smallest = match family {
+        libc::AF_INET => size_of::<sockaddr_in>(),
+        libc::AF_INET6 => SMALLEST_V6,
+        _ => return Err(Errno(libc::EAFNOSUPPORT)),
+    };
+    // In the kernel's order: what is too short is not looked at.
+    if length < smallest {
+        return Err(Errno(libc::EINVAL));
+    }
+    if given != family {
+        return Err(Errno(libc::EAFNOSUPPORT));
+    }
+    if family == libc::AF_INET {
+        // SAFETY: so many bytes are there.
+        let inet = unsafe { address.cast::<sockaddr_in>().read_unaligned() };
+        let ip = Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr));
+        return Ok(Given::Address(SocketAddr::new(ip.into(), u16::from_be(inet.sin_port))));
+    }
+    // SAFETY: at least the part before the scope is there, and only so much is copied.
+    let inet = unsafe {
+        let mut inet: sockaddr_in6 = std::mem::zeroed();
+        let copied = length.min(size_of::<sockaddr_in6>());
+        std::ptr::copy_nonoverlapping(address.cast::<u8>(), (&raw mut inet).cast::<u8>(), copied);
+        inet
+    };
+    let ip = Ipv6Addr::from(inet.sin6_addr.s6_addr);
+    let port = u16::from_be(inet.sin6_port);
+    Ok(Given::Address(SocketAddrV6::new(ip, port, inet.sin6_flowinfo, inet.sin6_scope_id).into()))
 }
 
 /// RFC 2133's `sockaddr_in6`, without a scope, is taken as Linux takes it.

@@ -1,7 +1,5 @@
 //! Calls on descriptors as such: `dup`, `fcntl`, `ioctl`, `sendfile`.
 
-use std::sync::Arc;
-
 use libc::{c_int, c_ulong, off_t, size_t, ssize_t};
 
 use super::guard::{checked, guard};
@@ -148,7 +146,5 @@ fn share(fd: c_int, copy: c_int) {
     if let Some(socket) = table::find(fd) {
         table::insert(copy, socket);
     }
-    if let Some(old) = old.and_then(Arc::into_inner) {
-        old.close();
-    }
+    drop(old);
 }

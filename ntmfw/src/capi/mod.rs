@@ -10,17 +10,22 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod address;
+mod ancillary;
 mod files;
 mod guard;
 mod io;
+mod memory;
+mod messages;
 mod names;
 mod options;
 mod own;
 mod polling;
 mod sockets;
+mod time;
 
 pub use files::*;
 pub use io::*;
+pub use messages::*;
 pub use names::*;
 pub use options::*;
 pub use own::*;

@@ -5,8 +5,13 @@ use std::time::Duration;
 use libc::{c_int, epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
 use super::guard::{checked, guard};
-use crate::errno::{Errno, Result};
+use super::time::{duration, time_of, timespec_of};
+use crate::errno::Result;
+use crate::packet::reader::Beside;
 use crate::socket::polling::{counted, milliseconds, to_milliseconds, wait};
+use crate::socket::table;
+
+const EDGE: u32 = libc::EPOLLET.cast_unsigned();
 
 /// `poll(2)`.
 #[unsafe(no_mangle)]
@@ -88,8 +93,18 @@ pub extern "C" fn ntmfw_epoll_create1(flags: c_int) -> c_int {
 /// `epoll_ctl(2)`: NTM sockets are descriptors like all others.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_epoll_ctl(set: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
-    // SAFETY: the caller's promise is the system call's.
-    guard(|| checked(unsafe { libc::epoll_ctl(set, operation, fd, event) }))
+    guard(|| {
+        // SAFETY: the caller's promise is the system call's.
+        let done = checked(unsafe { libc::epoll_ctl(set, operation, fd, event) })?;
+        // SAFETY: null or valid, by the caller's promise; the kernel has read it.
+        let asked = if operation == libc::EPOLL_CTL_DEL { None } else { unsafe { event.as_ref() } };
+        if asked.is_some_and(|event| event.events & EDGE != 0)
+            && let Some(socket) = table::find(fd)
+        {
+            socket.show_edges();
+        }
+        Ok(done)
+    })
 }
 
 /// `epoll_wait(2)`.
@@ -110,7 +125,9 @@ pub unsafe extern "C" fn ntmfw_epoll_pwait(
 ) -> c_int {
     guard(|| {
         let mut watched = [pollfd { fd: set, events: libc::POLLIN, revents: 0 }];
-        let ready = wait(milliseconds(timeout), &mut watched, |time| {
+        // SAFETY: null or valid, by the caller's promise.
+        let mut beside = Beside { extra: &mut watched, mask: unsafe { mask.as_ref() } };
+        let ready = wait(milliseconds(timeout), &mut beside, |time| {
             // SAFETY: the caller's promise is the system call's.
             counted(unsafe { libc::epoll_pwait(set, events, room, to_milliseconds(time), mask) })
         })?;
@@ -127,7 +144,9 @@ unsafe fn poll(fds: *mut pollfd, count: nfds_t, timeout: Option<Duration>, mask:
         // SAFETY: `count` entries are there, by the caller's promise; they are copied at once.
         unsafe { std::slice::from_raw_parts(fds, count as usize) }.to_vec()
     };
-    let ready = wait(timeout, &mut watched, |time| {
+    // SAFETY: null or valid, by the caller's promise.
+    let mut beside = Beside { extra: &mut watched, mask: unsafe { mask.as_ref() } };
+    let ready = wait(timeout, &mut beside, |time| {
         let time = time.map(timespec_of);
         let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the caller's promise is the system call's.
@@ -158,7 +177,9 @@ unsafe fn select(
             watched.push(pollfd { fd, events, revents: 0 });
         }
     }
-    let ready = wait(timeout, &mut watched, |time| {
+    // SAFETY: null or valid, by the caller's promise.
+    let mut beside = Beside { extra: &mut watched, mask: unsafe { mask.as_ref() } };
+    let ready = wait(timeout, &mut beside, |time| {
         let time = time.map(timespec_of);
         let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         for (set, asked) in sets.iter().zip(asked) {
@@ -171,22 +192,4 @@ unsafe fn select(
         counted(unsafe { libc::pselect(count, sets[0], sets[1], sets[2], time, mask) })
     })?;
     Ok(c_int::try_from(ready).unwrap_or(c_int::MAX))
-}
-
-/// # Safety
-/// Null or valid.
-unsafe fn duration(time: *const timespec) -> Result<Option<Duration>> {
-    // SAFETY: the caller's promise.
-    unsafe { time.as_ref() }.map(|time| time_of(time.tv_sec, time.tv_nsec)).transpose()
-}
-
-fn time_of(seconds: libc::time_t, nanos: libc::c_long) -> Result<Duration> {
-    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else {
-        return Err(Errno(libc::EINVAL));
-    };
-    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanos.into()))
-}
-
-fn timespec_of(time: Duration) -> timespec {
-    timespec { tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX), tv_nsec: time.subsec_nanos().into() }
 }

@@ -10,7 +10,7 @@ use crate::errno::Errno;
 use crate::socket::state::{Kind, Outcome, Socket};
 use crate::socket::table;
 
-/// `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
+/// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
 /// is not virtual; everything else is the kernel's from the start.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -19,6 +19,8 @@ pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c
         let ours = match (domain, kind & !flags, protocol) {
             (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Stream,
             (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram,
+            (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)
+            | (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) => Kind::Echo,
             // SAFETY: only numbers go in and come out.
             _ => return checked(unsafe { libc::socket(domain, kind, protocol) }),
         };
@@ -135,9 +137,7 @@ pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
         let socket = table::remove(fd);
         // SAFETY: only a number goes in; the descriptor is the caller's to close.
         let closed = checked(unsafe { libc::close(fd) });
-        if let Some(socket) = socket.and_then(std::sync::Arc::into_inner) {
-            socket.close();
-        }
+        drop(socket);
         closed
     })
 }

@@ -6,6 +6,7 @@
 //! account_server = "https://as.ntm.example"
 //! account = "alice"
 //! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
+//! cipher = "fastest"                  # or "chacha20-poly1305": that one and no other
 //!
 //! [interfaces]
 //! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
@@ -13,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ntm_proto::crypto::{Provider, chacha_only, default_provider};
 use ntm_proto::id::Fqdn;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -35,11 +37,33 @@ pub(crate) struct Config {
     /// Domains whose names are nodes, beside the node's own.
     #[serde(default, deserialize_with = "names")]
     pub(crate) domains: Vec<Fqdn>,
+    #[serde(default)]
+    pub(crate) cipher: Cipher,
     /// The UDP port to use on every address, if it is free.
     #[serde(default)]
     pub(crate) port: u16,
     #[serde(default)]
     pub(crate) interfaces: InterfaceChoice,
+}
+
+/// What may seal the data between this node and its peers.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) enum Cipher {
+    /// The one that both ends run fastest.
+    #[default]
+    #[serde(rename = "fastest")]
+    Fastest,
+    #[serde(rename = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl Cipher {
+    pub(crate) fn provider(self) -> &'static dyn Provider {
+        match self {
+            Self::Fastest => default_provider(),
+            Self::ChaCha20Poly1305 => chacha_only::PROVIDER,
+        }
+    }
 }
 
 /// Which interfaces carry datagrams.
@@ -158,6 +182,8 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fqdn>, D::Err
 
 #[cfg(test)]
 mod tests {
+    use ntm_proto::crypto::Suite;
+
     use super::*;
 
     #[test]
@@ -167,6 +193,14 @@ mod tests {
         assert_eq!(wrong("name = \"a\"\n\nport = 70000").0, 3);
         assert!(wrong("name = \"a\"\nprot = 1").1.contains("prot"));
         assert!(wrong("").1.contains("name"));
+        assert!(wrong("name = \"a\"\ncipher = \"rot13\"").1.contains("rot13"));
+    }
+
+    #[test]
+    fn who_wants_one_cipher_gets_that_one() {
+        let suites = |text: &str| Config::parse(text).expect("the file is right").cipher.provider().suites();
+        assert_eq!(suites("name = \"a\"\ncipher = \"chacha20-poly1305\""), [Suite::ChaCha20Poly1305]);
+        assert_eq!(suites("name = \"a\""), default_provider().suites());
     }
 
     #[test]

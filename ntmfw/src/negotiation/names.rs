@@ -1,7 +1,7 @@
 //! Names asked for and not yet answered.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::sync::Lock;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers kept for look-ups from addresses to names; the oldest go first.
 const MAX_KNOWN: usize = 4_096;
+/// Who may wait for one answer; what comes on top is told to try again.
+const MAX_WAITING: usize = 4_096;
 
 /// What is known of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +47,24 @@ pub(crate) enum LookupError {
 pub(crate) struct Names {
     own: Fqdn,
     domains: Vec<Fqdn>,
-    waiting: Lock<HashMap<PathId, Vec<Arc<Lookup>>>>,
+    waiting: Lock<HashMap<PathId, Vec<Waiting>>>,
     known: Lock<Vec<Resolved>>,
 }
 
-/// One look-up that waits.
+type Answer = core::result::Result<Resolved, LookupError>;
+
+/// Who waits for an answer.
+enum Waiting {
+    Thread(Arc<Lookup>),
+    /// Nobody waits, but this is to be done.
+    Task(Box<dyn FnOnce(&Core, Result<()>) + Send>),
+}
+
+/// What a thread waits for.
 #[derive(Debug, Default)]
 struct Lookup {
     readiness: Readiness,
-    answer: Lock<Option<core::result::Result<Resolved, LookupError>>>,
+    answer: Lock<Option<Answer>>,
 }
 
 impl Names {
@@ -73,19 +84,21 @@ impl Names {
     }
 
     /// What is known of the node with this address.
-    pub(crate) fn by_address(&self, address: std::net::IpAddr) -> Option<Resolved> {
+    pub(crate) fn by_address(&self, address: IpAddr) -> Option<Resolved> {
         let known = self.known.lock();
         known.iter().rev().find(|one| address == one.virtual4 || address == one.virtual6).cloned()
     }
 
-    pub(crate) fn handle_event(&self, event: &Event) {
+    pub(crate) fn handle_event(&self, core: &Core, event: &Event) {
         match event {
             Event::Resolved { path_id, name, virtual4, virtual6, .. } => {
                 let resolved = Resolved { name: name.clone(), virtual4: *virtual4, virtual6: *virtual6 };
                 self.remember(resolved.clone());
-                self.answer(*path_id, &Ok(resolved));
+                self.answer(core, *path_id, &Ok(resolved));
             }
-            Event::ConnectFailed { path_id, reason } => self.answer(*path_id, &Err(LookupError::from(*reason))),
+            Event::ConnectFailed { path_id, reason } => {
+                self.answer(core, *path_id, &Err(LookupError::from(*reason)));
+            }
             _ => {}
         }
     }
@@ -99,25 +112,25 @@ impl Names {
         known.push(resolved);
     }
 
-    fn answer(&self, path_id: PathId, answer: &core::result::Result<Resolved, LookupError>) {
-        for lookup in self.waiting.lock().remove(&path_id).unwrap_or_default() {
-            *lookup.answer.lock() = Some(answer.clone());
-            lookup.readiness.set(IN);
+    fn answer(&self, core: &Core, path_id: PathId, answer: &Answer) {
+        let waiting = self.waiting.lock().remove(&path_id).unwrap_or_default();
+        for one in waiting {
+            match one {
+                Waiting::Thread(lookup) => {
+                    *lookup.answer.lock() = Some(answer.clone());
+                    lookup.readiness.set(IN);
+                }
+                Waiting::Task(then) => then(core, answer.as_ref().map(|_| ()).map_err(|error| error.errno())),
+            }
         }
     }
 }
 
 impl Core {
     /// Asks the way to a node and waits for the answer.
-    pub(crate) fn look_up(&self, target: Target) -> core::result::Result<Resolved, LookupError> {
+    pub(crate) fn look_up(&self, target: Target) -> Answer {
         let lookup = Arc::new(Lookup::default());
-        let path_id = {
-            // Held over the question, so that the answer finds the look-up.
-            let mut waiting = self.names.waiting.lock();
-            let path_id = self.engine(|node| node.connect(self.now(), target))?;
-            waiting.entry(path_id).or_default().push(lookup.clone());
-            path_id
-        };
+        let path_id = self.ask(target, Waiting::Thread(lookup.clone()))?;
         self.settle();
         let waited: Result<()> = wait_for(self, &lookup.readiness, IN, Some(self.now() + PATIENCE));
         if let Some(answer) = lookup.answer.lock().take() {
@@ -125,7 +138,7 @@ impl Core {
         }
         let mut waiting = self.names.waiting.lock();
         if let Some(others) = waiting.get_mut(&path_id) {
-            others.retain(|other| !Arc::ptr_eq(other, &lookup));
+            others.retain(|other| !matches!(other, Waiting::Thread(other) if Arc::ptr_eq(other, &lookup)));
             if others.is_empty() {
                 waiting.remove(&path_id);
             }
@@ -134,6 +147,71 @@ impl Core {
             Err(Errno(libc::EINTR)) => Err(LookupError::Interrupted),
             _ => Err(LookupError::Again),
         }
+    }
+
+    /// Whether the engine knows who has a virtual address.
+    pub(crate) fn knows(&self, address: IpAddr) -> bool {
+        self.is_own(address) || self.engine(|node| node.knows(address))
+    }
+
+    /// Makes sure that the engine knows who has a virtual address.
+    pub(crate) fn know(&self, address: IpAddr) -> Result<()> {
+        if self.knows(address) {
+            return Ok(());
+        }
+        self.look_up(target(address)).map(|_| ()).map_err(|error| error.errno())
+    }
+
+    /// The same without waiting: `then` is called with the outcome, by whichever thread reads it. The engine gives up
+    /// after a time of its own, so it is called in any case.
+    pub(crate) fn know_later(
+        &self,
+        address: IpAddr,
+        then: impl FnOnce(&Core, Result<()>) + Send + 'static,
+    ) -> Result<()> {
+        self.ask(target(address), Waiting::Task(Box::new(then))).map_err(|error| error.errno())?;
+        self.settle();
+        Ok(())
+    }
+
+    fn ask(&self, target: Target, who: Waiting) -> core::result::Result<PathId, LookupError> {
+        // Held over the question, so that the answer finds who waits.
+        let mut waiting = self.names.waiting.lock();
+        let path_id = self.engine(|node| node.connect(self.now(), target))?;
+        let others = waiting.entry(path_id).or_default();
+        if others.len() >= MAX_WAITING {
+            return Err(LookupError::Again);
+        }
+        others.push(who);
+        Ok(path_id)
+    }
+}
+
+fn target(address: IpAddr) -> Target {
+    match address {
+        IpAddr::V4(address) => Target::Virtual4(address),
+        IpAddr::V6(address) => Target::Virtual6(address),
+    }
+}
+
+impl LookupError {
+    /// What a call on a socket tells of it.
+    fn errno(self) -> Errno {
+        Errno(match self {
+            Self::Interrupted => libc::EINTR,
+            Self::NoName => libc::EHOSTUNREACH,
+            Self::Again => libc::ETIMEDOUT,
+            Self::Fail => libc::ENETDOWN,
+        })
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Thread(_) => "Thread",
+            Self::Task(_) => "Task",
+        })
     }
 }
 

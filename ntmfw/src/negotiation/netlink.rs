@@ -4,10 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{
+    DecodeError, Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, NlasIterator, Parseable as _,
+};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// Groups of `<linux/rtnetlink.h>`: links, IPv4 addresses, IPv6 addresses.
@@ -63,25 +65,16 @@ impl AsRawFd for Netlink {
 /// All interfaces that are up, with the addresses that can be used.
 pub(crate) fn interfaces() -> io::Result<Vec<HostInterface>> {
     let mut found = Vec::new();
-    dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
-        if let RouteNetlinkMessage::NewLink(link) = message
-            && link.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
+    dump(Request::Links, |message| {
+        if let Answer::Link(link, Some(name)) = message
+            && link.flags.contains(LinkFlags::Up | LinkFlags::Running)
         {
-            let name = link.attributes.into_iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name),
-                _ => None,
-            });
-            let loopback = link.header.flags.contains(LinkFlags::Loopback);
-            found.extend(name.map(|name| HostInterface {
-                index: link.header.index,
-                name,
-                loopback,
-                addresses: Vec::new(),
-            }));
+            let loopback = link.flags.contains(LinkFlags::Loopback);
+            found.push(HostInterface { index: link.index, name, loopback, addresses: Vec::new() });
         }
     })?;
-    dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
-        if let RouteNetlinkMessage::NewAddress(address) = message
+    dump(Request::Addresses, |message| {
+        if let Answer::Address(address) = message
             && let Some(usable) = usable(&address)
             && let Some(interface) = found.iter_mut().find(|interface| interface.index == address.header.index)
         {
@@ -90,6 +83,66 @@ pub(crate) fn interfaces() -> io::Result<Vec<HostInterface>> {
     })?;
     found.retain(|interface| !interface.addresses.is_empty());
     Ok(found)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Links,
+    Addresses,
+}
+
+/// `RouteNetlinkMessage` would do as well and brings the parsers of all that routing, queueing and every kind of
+/// link can say: half a megabyte.
+#[derive(Debug)]
+enum Answer {
+    Link(LinkHeader, Option<String>),
+    Address(AddressMessage),
+    Other,
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::Links => libc::RTM_GETLINK,
+            Self::Addresses => libc::RTM_GETADDR,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        match self {
+            Self::Links => LinkHeader::default().buffer_len(),
+            Self::Addresses => AddressMessage::default().buffer_len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Self::Links => LinkHeader::default().emit(buffer),
+            Self::Addresses => AddressMessage::default().emit(buffer),
+        }
+    }
+}
+
+impl NetlinkDeserializable for Answer {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        match header.message_type {
+            libc::RTM_NEWLINK => {
+                let link = LinkHeader::parse(payload)?;
+                let attributes = payload.get(link.buffer_len()..).unwrap_or_default();
+                let name = NlasIterator::new(attributes)
+                    .flatten()
+                    .find(|attribute| attribute.kind() == libc::IFLA_IFNAME)
+                    .and_then(|attribute| {
+                        std::ffi::CStr::from_bytes_until_nul(attribute.value()).ok()?.to_str().ok().map(str::to_owned)
+                    });
+                Ok(Self::Link(link, name))
+            }
+            libc::RTM_NEWADDR => AddressMessage::parse(payload).map(Self::Address),
+            _ => Ok(Self::Other),
+        }
+    }
 }
 
 /// The address, if it is neither being checked, nor old, nor only good on its own link.
@@ -115,11 +168,11 @@ fn usable(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-fn dump(request: RouteNetlinkMessage, mut take: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+fn dump(request: Request, mut take: impl FnMut(Answer)) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(request));
+    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(request));
     message.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -131,7 +184,7 @@ fn dump(request: RouteNetlinkMessage, mut take: impl FnMut(RouteNetlinkMessage))
         socket.recv(&mut room, 0)?;
         let mut rest = &room[..];
         while !rest.is_empty() {
-            let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else {
+            let Ok(message) = NetlinkMessage::<Answer>::deserialize(rest) else {
                 return Err(io::ErrorKind::InvalidData.into());
             };
             match message.payload {

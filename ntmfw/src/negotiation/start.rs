@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as HostInstant, SystemTime, UNIX_EPOCH};
 
 use ntm_node::{Config as NodeConfig, Event, Node};
-use ntm_proto::crypto::default_provider;
 use ntm_proto::time::{UnixTime, WallClock};
 use once_cell::sync::OnceCell;
 
@@ -84,7 +83,7 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     let node = Node::new(
         now,
         NodeConfig {
-            provider: default_provider(),
+            provider: config.cipher.provider(),
             record: login.record,
             noise: keys.noise,
             ticket: login.ticket,

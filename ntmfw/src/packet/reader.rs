@@ -32,7 +32,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use libc::pollfd;
+use libc::{pollfd, sigset_t};
 use ntm_proto::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 
@@ -49,6 +49,9 @@ const BUFFER: usize = 65_536;
 /// Buffers a read may fill; joined datagrams make more of little use.
 const BUFFERS: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
 
+/// Reads of one buffer after which more are offered, to see whether datagrams queue up.
+const SINGLE_READS: u32 = 8;
+
 /// The pause between two looks of the control thread on patrol.
 const PATROL: Duration = Duration::from_micros(500);
 /// Looks at the same leader after which it is relied on.
@@ -62,15 +65,16 @@ thread_local! {
 }
 
 pub(crate) struct Reader {
-    /// The sockets, the kick and the interface monitor, for the control thread.
+    /// The sockets as one, for the control thread.
     inner: OwnedFd,
     kick: OwnedFd,
+    /// Only the control thread looks at it: news of interfaces is rare, and each descriptor that a leader waits for
+    /// costs it time around every packet.
     netlink: Netlink,
     buffers: Lock<Buffers>,
     followers: Lock<Vec<Arc<Parker>>>,
     /// Until when whoever is responsible for timers sleeps; zero while it is awake.
     asleep_until: AtomicU64,
-    kicked: AtomicBool,
     /// How often somebody took the lead.
     leads: AtomicU64,
     /// The control thread relies on who leads now, and must be woken when that ends.
@@ -80,8 +84,21 @@ pub(crate) struct Reader {
 
 struct Buffers {
     bytes: Box<[u8]>,
+    /// Datagrams come faster than they are read, so that asking before reading, and reading one at a time, would
+    /// only cost calls. Where they come one by one it is reading in vain that costs.
+    streaming: bool,
+    /// Reads since it was last tried whether they do.
+    single_reads: u32,
     packets: Vec<(usize, usize)>,
     joined: Vec<Vec<u8>>,
+}
+
+/// What a leader waits for beside the sockets: for calls that wait on descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Beside<'a> {
+    pub(crate) extra: &'a mut [pollfd],
+    /// The signals that are blocked meanwhile, where they are not the thread's.
+    pub(crate) mask: Option<&'a sigset_t>,
 }
 
 /// The right to read, until it is dropped.
@@ -94,10 +111,8 @@ impl Reader {
     pub(crate) fn new(netlink: Netlink) -> io::Result<Self> {
         let (kick, on_duty) = (bell()?, bell()?);
         let inner = epoll()?;
-        watch(&inner, kick.as_raw_fd())?;
-        watch(&inner, netlink.as_raw_fd())?;
-        let buffers =
-            Buffers { bytes: vec![0; BUFFERS * BUFFER].into_boxed_slice(), packets: Vec::new(), joined: Vec::new() };
+        let bytes = vec![0; BUFFERS * BUFFER].into_boxed_slice();
+        let buffers = Buffers { bytes, streaming: false, single_reads: 0, packets: Vec::new(), joined: Vec::new() };
         Ok(Self {
             inner,
             kick,
@@ -105,7 +120,6 @@ impl Reader {
             buffers: Lock::new(buffers),
             followers: Lock::default(),
             asleep_until: AtomicU64::new(AWAKE),
-            kicked: AtomicBool::new(false),
             leads: AtomicU64::new(0),
             off_duty: AtomicBool::new(false),
             on_duty,
@@ -119,7 +133,7 @@ impl Reader {
 
     /// Wakes whoever is responsible for reading and timers.
     pub(crate) fn kick(&self) {
-        if self.asleep_until.load(Ordering::SeqCst) != AWAKE && !self.kicked.swap(true, Ordering::SeqCst) {
+        if self.asleep_until.load(Ordering::SeqCst) != AWAKE {
             ring(&self.kick);
         }
     }
@@ -145,13 +159,13 @@ impl Reader {
             let leads = self.leads.load(Ordering::SeqCst);
             if leads != seen {
                 (seen, unchanged) = (leads, 0);
-                self.sleep_as_control(false, Some(PATROL));
+                self.sleep_as_control(core, false, Some(PATROL));
             } else if self.buffers.try_lock().is_none() {
                 unchanged += 1;
                 if unchanged < LOOKS {
-                    self.sleep_as_control(false, Some(PATROL));
+                    self.sleep_as_control(core, false, Some(PATROL));
                 } else {
-                    self.go_off_duty(seen);
+                    self.go_off_duty(core, seen);
                 }
             } else if !self.promote_follower() {
                 seen = self.lead_as_control(core, seen);
@@ -163,21 +177,21 @@ impl Reader {
     fn lead_as_control(&self, core: &Core, seen: u64) -> u64 {
         let Some(mut lead) = self.try_lead(core) else { return seen };
         let seen = self.leads.load(Ordering::SeqCst);
-        let _ = lead.turn(Some(core.now()), &mut []);
+        let _ = lead.turn(Some(core.now()), &mut Beside::default());
         let next = core.timers.next();
         self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         drop(lead);
         core.settle();
         // What was asked for before the store above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
-        self.sleep_as_control(true, next.map(|at| at.since(core.now())));
+        self.sleep_as_control(core, true, next.map(|at| at.since(core.now())));
         seen
     }
 
-    fn go_off_duty(&self, seen: u64) {
+    fn go_off_duty(&self, core: &Core, seen: u64) {
         self.off_duty.store(true, Ordering::SeqCst);
         if self.leads.load(Ordering::SeqCst) == seen && self.buffers.try_lock().is_none() {
-            self.sleep_as_control(false, None);
+            self.sleep_as_control(core, false, None);
         }
         self.off_duty.store(false, Ordering::SeqCst);
     }
@@ -187,12 +201,26 @@ impl Reader {
         next.inspect(|follower| follower.promote()).is_some()
     }
 
-    fn sleep_as_control(&self, armed: bool, time: Option<Duration>) {
+    fn sleep_as_control(&self, core: &Core, armed: bool, time: Option<Duration>) {
         let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let sockets = if armed { self.inner.as_raw_fd() } else { -1 };
-        let mut set = [entry(self.on_duty.as_raw_fd()), entry(sockets)];
-        if sleep(&mut set, time).is_ok() && set[0].revents != 0 {
+        // The kernel passes over negative descriptors.
+        let if_armed = |fd: &OwnedFd| entry(if armed { fd.as_raw_fd() } else { -1 });
+        let (on_duty, netlink) = (entry(self.on_duty.as_raw_fd()), entry(self.netlink.as_raw_fd()));
+        let mut set = [on_duty, netlink, if_armed(&self.kick), if_armed(&self.inner)];
+        if sleep(&mut set, time, None).is_err() {
+            return;
+        }
+        let [on_duty, netlink, kick, _] = set.map(|entry| entry.revents != 0);
+        if on_duty {
             drain(&self.on_duty);
+        }
+        if kick {
+            drain(&self.kick);
+        }
+        if netlink && self.netlink.take_changes() {
+            core.refresh_interfaces();
+            // Who leads now waits for the ports that there were.
+            self.kick();
         }
     }
 
@@ -202,54 +230,48 @@ impl Reader {
             ring(&self.on_duty);
         }
     }
-
-    fn drain_kick(&self) {
-        if self.kicked.swap(false, Ordering::SeqCst) {
-            drain(&self.kick);
-        }
-    }
 }
 
 impl Lead<'_> {
     /// Reads what is there and hands it out; where there is nothing, waits for something, for `until`, for a
-    /// timer or for one of `extra`. `EINTR` where a signal came while waiting.
-    pub(crate) fn turn(&mut self, until: Option<Instant>, extra: &mut [pollfd]) -> Result<()> {
+    /// timer or for what is `beside`. `EINTR` where a signal came while waiting.
+    pub(crate) fn turn(&mut self, until: Option<Instant>, beside: &mut Beside<'_>) -> Result<()> {
         let core = self.core;
         core.run_timers();
         let ports = core.ports.all();
-        if self.read(&ports) {
+        let at_once = until.is_some_and(|at| at <= core.now());
+        if (at_once || self.streaming()) && self.read(&ports) {
+            return Ok(());
+        }
+        if at_once {
             return Ok(());
         }
         let next = [until, core.timers.next()].into_iter().flatten().min();
-        let now = core.now();
-        if next.is_some_and(|at| at <= now) && until.is_some_and(|at| at <= now) {
-            return Ok(());
-        }
         core.reader.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         // What was asked for before the line above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
-        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), extra);
+        let woken = wait(core, &ports, next.map(|at| at.since(core.now())), beside);
         core.reader.asleep_until.store(AWAKE, Ordering::SeqCst);
-        core.reader.drain_kick();
-        let woken = woken?;
-        if woken.datagrams {
+        if woken? {
             self.read(&ports);
-        }
-        if woken.interfaces && core.reader.netlink.take_changes() {
-            core.refresh_interfaces();
         }
         core.run_timers();
         Ok(())
     }
 
+    fn streaming(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.streaming)
+    }
+
     /// Reads every port once; whether there was anything.
     fn read(&mut self, ports: &[Arc<Port>]) -> bool {
         let Some(buffers) = self.buffers.as_deref_mut() else { return false };
-        let mut any = false;
-        for port in ports {
-            any |= buffers.read(self.core, port);
-        }
-        any
+        let several = buffers.streaming || buffers.single_reads >= SINGLE_READS;
+        let limit = if several { BUFFERS } else { 1 };
+        let datagrams: usize = ports.iter().map(|port| buffers.read(self.core, port, limit)).sum();
+        buffers.streaming = datagrams > 1;
+        buffers.single_reads = if several { 0 } else { buffers.single_reads + 1 };
+        datagrams > 0
     }
 }
 
@@ -261,14 +283,16 @@ impl Drop for Lead<'_> {
 }
 
 impl Buffers {
-    fn read(&mut self, core: &Core, port: &Port) -> bool {
+    /// Reads a port once, filling at most `limit` buffers; gives the number of datagrams.
+    fn read(&mut self, core: &Core, port: &Port, limit: usize) -> usize {
         let mut meta = [RecvMeta::default(); BUFFERS];
         let mut slices: [IoSliceMut<'_>; BUFFERS] = {
             let mut parts = self.bytes.chunks_exact_mut(BUFFER);
             std::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()))
         };
-        let Ok(count) = port.receive(&mut slices, &mut meta) else { return false };
+        let Ok(count) = port.receive(&mut slices[..limit], &mut meta[..limit]) else { return 0 };
         let now = core.now();
+        let mut datagrams = 0;
         self.packets.clear();
         self.joined.clear();
         let base = self.bytes.as_ptr() as usize;
@@ -277,6 +301,7 @@ impl Buffers {
                 let start = number * BUFFER;
                 let filled = &mut self.bytes[start..start + meta.len.min(BUFFER)];
                 for datagram in filled.chunks_mut(meta.stride.max(1)) {
+                    datagrams += 1;
                     match node.handle_datagram(now, port.interface, port.address, meta.addr, datagram) {
                         None => {}
                         Some(received) => match received.packet {
@@ -292,7 +317,7 @@ impl Buffers {
         let lying = self.packets.iter().map(|&(at, length)| &self.bytes[at..at + length]);
         let packets: Vec<&[u8]> = lying.chain(self.joined.iter().map(Vec::as_slice)).collect();
         core.stack.handle_packets(core, now, &packets);
-        true
+        datagrams
     }
 }
 
@@ -324,7 +349,7 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
         if let Some(mut lead) = reader.try_lead(core) {
             Parker::take_woken();
             loop {
-                lead.turn(until, &mut [])?;
+                lead.turn(until, &mut Beside::default())?;
                 core.settle();
                 if done() {
                     return Ok(());
@@ -351,17 +376,17 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
 }
 
 /// For calls that wait on descriptors in the kernel (`poll` and its kin): leads if nobody does, and waits for the
-/// sockets and for `extra` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
+/// sockets and for what is `beside` at once. False where somebody else leads, or should: the caller waits in the kernel alone.
 pub(crate) fn lead_beside(
     core: &Core,
     until: Option<Instant>,
-    extra: &mut [pollfd],
+    beside: &mut Beside<'_>,
     mut done: impl FnMut() -> bool,
 ) -> Result<bool> {
     let Some(mut lead) = core.reader.try_lead(core) else { return Ok(false) };
     Parker::take_woken();
     while !done() && until.is_none_or(|at| core.now() < at) {
-        lead.turn(until, extra)?;
+        lead.turn(until, beside)?;
         core.settle();
         if Parker::take_woken() {
             return Ok(done());
@@ -370,14 +395,8 @@ pub(crate) fn lead_beside(
     Ok(true)
 }
 
-/// What ended a leader's sleep.
-struct Woken {
-    datagrams: bool,
-    interfaces: bool,
-}
-
-/// Sleeps until a port, the monitor, the kick or `extra` has something, or the time is over.
-fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut [pollfd]) -> Result<Woken> {
+/// Sleeps until a port, the kick or what is `beside` has something, or the time is over; whether a port has.
+fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mut Beside<'_>) -> Result<bool> {
     thread_local! {
         static SET: RefCell<Vec<pollfd>> = const { RefCell::new(Vec::new()) };
     }
@@ -385,26 +404,27 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, extra: &mut
     SET.with_borrow_mut(|set| {
         set.clear();
         set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
-        set.push(entry(core.reader.netlink.as_raw_fd()));
         set.push(entry(core.reader.kick.as_raw_fd()));
-        let own = set.len();
-        set.extend_from_slice(extra);
-        sleep(set, timeout)?;
-        extra.copy_from_slice(&set[own..]);
-        let datagrams = set[..ports.len()].iter().any(|entry| entry.revents != 0);
-        Ok(Woken { datagrams, interfaces: set[ports.len()].revents != 0 })
+        set.extend_from_slice(beside.extra);
+        sleep(set, timeout, beside.mask)?;
+        if set[ports.len()].revents != 0 {
+            drain(&core.reader.kick);
+        }
+        beside.extra.copy_from_slice(&set[ports.len() + 1..]);
+        Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
     })
 }
 
-/// Sleeps until one of `set` has what it waits for, or the time is over.
-fn sleep(set: &mut [pollfd], time: Option<Duration>) -> Result<()> {
+/// Sleeps until one of `set` has what it waits for, or the time is over; with other signals blocked, where `mask` says.
+fn sleep(set: &mut [pollfd], time: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
     let time = time.map(|time| libc::timespec {
         tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `set` holds that many entries; the time is null or valid for the call; no signal mask.
-    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, std::ptr::null()) };
+    let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `set` holds that many entries; the time and the mask are null or valid for the call.
+    let ready = unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, time, mask) };
     if ready < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 

@@ -3,41 +3,44 @@
 //! The descriptor stays the same number and stays in every epoll set of this process: the sets are found through
 //! `/proc`, and the new socket is entered again with the same events and the same data.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::c_int;
 
 use crate::errno::{Errno, Result};
 use crate::socket::options::Options;
-use crate::socket::state::Kind;
 
 /// Puts a kernel socket of the same kind behind `fd`, with the same flags and options.
-pub(crate) fn replace(fd: RawFd, family: c_int, kind: Kind, options: &Options) -> Result<()> {
-    let kind = match kind {
-        Kind::Stream => libc::SOCK_STREAM,
-        Kind::Datagram => libc::SOCK_DGRAM,
-    };
+pub(crate) fn replace(fd: RawFd, family: c_int, kind: c_int, protocol: c_int, options: &Options) -> Result<()> {
     // SAFETY: only numbers go in and come out.
-    let (status, flags) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
-    if status < 0 || flags < 0 {
+    let status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if status < 0 {
         return Err(Errno::last());
     }
     let nonblocking = if status & libc::O_NONBLOCK != 0 { libc::SOCK_NONBLOCK } else { 0 };
     // SAFETY: only numbers go in and come out.
-    let made = unsafe { libc::socket(family, kind | nonblocking | libc::SOCK_CLOEXEC, 0) };
+    let made = unsafe { libc::socket(family, kind | nonblocking | libc::SOCK_CLOEXEC, protocol) };
     if made < 0 {
         return Err(Errno::last());
     }
-    options.apply_to_kernel(made, family);
+    // SAFETY: the system just made it, and nobody else has it.
+    let made = unsafe { OwnedFd::from_raw_fd(made) };
+    options.apply_to_kernel(made.as_raw_fd(), family);
+    put_behind(fd, &made)
+}
+
+/// Puts another file behind `fd`, which keeps its number, whether it closes on exec, and its places in epoll sets.
+pub(crate) fn put_behind(fd: RawFd, made: &OwnedFd) -> Result<()> {
+    // SAFETY: only numbers go in and come out.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(Errno::last());
+    }
     let watched = epoll_entries(fd);
     let close_on_exec = if flags & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: `made` is ours; `fd` is the application's socket, which this call is asked to change.
-    let moved = unsafe { libc::dup3(made, fd, close_on_exec) };
-    let error = Errno::last();
-    // SAFETY: `made` is ours and used no more.
-    unsafe { libc::close(made) };
-    if moved < 0 {
-        return Err(error);
+    // SAFETY: `fd` is the application's socket, which the call that is made is asked to change.
+    if unsafe { libc::dup3(made.as_raw_fd(), fd, close_on_exec) } < 0 {
+        return Err(Errno::last());
     }
     for entry in watched {
         let mut event = libc::epoll_event { events: entry.events, u64: entry.data };

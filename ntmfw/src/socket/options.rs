@@ -1,24 +1,32 @@
 //! `getsockopt` and `setsockopt`.
 
-use std::mem::size_of;
+mod tcp_info;
+mod value;
+
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use libc::c_int;
-use smoltcp::socket::tcp::State;
 
 use crate::errno::{Errno, Result};
 use crate::socket::state::{Kind, Socket};
+use crate::stack::endpoint::Manner;
+use crate::stack::ip::{DEFAULT_HOPS, Stamp};
 use crate::stack::tcp::TcpOptions;
+use value::{flag, int, int_at, int_or_byte, seconds, within};
 
 /// Linux doubles what is asked for, for its own bookkeeping, and tells the double. So do we.
 const SMALLEST_BUFFER: usize = 2_048;
 const LARGEST_BUFFER: usize = 16 << 20;
-const DEFAULT_HOPS: u8 = 64;
-/// Linux's defaults of `tcp(7)`.
+/// Linux's defaults and bounds of `tcp(7)`.
 const KEEP_IDLE: c_int = 7_200;
 const KEEP_INTERVAL: c_int = 75;
 const KEEP_COUNT: c_int = 9;
+const MAX_KEEP_TIME: c_int = 32_767;
+const MAX_KEEP_COUNT: c_int = 127;
+const SMALLEST_SEGMENT: c_int = 88;
+/// There is one way of control, which is none.
+const CONGESTION: &[u8] = b"none";
 
 /// What a socket was told.
 #[derive(Clone, Debug)]
@@ -29,6 +37,10 @@ pub(crate) struct Options {
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
+    /// Bytes that a stream waits for, where more than one is asked for.
+    pub(crate) receive_least: c_int,
+    /// What is told beside each datagram.
+    pub(crate) told: Told,
     receive_buffer: Option<usize>,
     send_buffer: Option<usize>,
     keep_alive: bool,
@@ -37,11 +49,30 @@ pub(crate) struct Options {
     keep_count: c_int,
     no_delay: bool,
     cork: bool,
+    quick_ack: bool,
     user_timeout: c_int,
     broadcast: bool,
-    tos: c_int,
-    hops: c_int,
-    hops6: c_int,
+    oob_inline: bool,
+    dont_route: bool,
+    receive_errors: bool,
+    receive_errors6: bool,
+    priority: c_int,
+    class: u8,
+    class6: u8,
+    hops: Option<u8>,
+    hops6: Option<u8>,
+}
+
+/// What a program wants to know of each datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) address: bool,
+    pub(crate) hops: bool,
+    pub(crate) class: bool,
+    pub(crate) address6: bool,
+    pub(crate) hops6: bool,
+    pub(crate) class6: bool,
+    pub(crate) timestamp: bool,
 }
 
 impl Default for Options {
@@ -53,6 +84,8 @@ impl Default for Options {
             receive_timeout: None,
             send_timeout: None,
             linger: None,
+            receive_least: 1,
+            told: Told::default(),
             receive_buffer: None,
             send_buffer: None,
             keep_alive: false,
@@ -61,11 +94,18 @@ impl Default for Options {
             keep_count: KEEP_COUNT,
             no_delay: false,
             cork: false,
+            quick_ack: true,
             user_timeout: 0,
             broadcast: false,
-            tos: 0,
-            hops: -1,
-            hops6: -1,
+            oob_inline: false,
+            dont_route: false,
+            receive_errors: false,
+            receive_errors6: false,
+            priority: 0,
+            class: 0,
+            class6: 0,
+            hops: None,
+            hops6: None,
         }
     }
 }
@@ -74,13 +114,17 @@ impl Options {
     /// What a TCP connection must know of it.
     pub(crate) fn tcp(&self) -> TcpOptions {
         let usual = TcpOptions::default();
+        let none = Manner::default();
         TcpOptions {
             receive_buffer: self.receive_buffer.unwrap_or(usual.receive_buffer),
             send_buffer: self.send_buffer.unwrap_or(usual.send_buffer),
-            no_delay: self.no_delay && !self.cork,
+            no_delay: self.no_delay,
+            cork: self.cork,
             keep_alive: self.keep_alive.then(|| seconds(self.keep_idle)),
             user_timeout: (self.user_timeout > 0)
                 .then(|| Duration::from_millis(u64::try_from(self.user_timeout).unwrap_or_default())),
+            stamp4: self.stamp(false, &none),
+            stamp6: self.stamp(true, &none),
         }
     }
 
@@ -89,8 +133,36 @@ impl Options {
         Self { receive_timeout: None, send_timeout: None, ..self.clone() }
     }
 
-    pub(crate) fn hops(&self) -> u8 {
-        u8::try_from(self.hops).unwrap_or(DEFAULT_HOPS)
+    /// What the IP header of a packet says, where `manner` does not say otherwise.
+    pub(crate) fn stamp(&self, v6: bool, manner: &Manner) -> Stamp {
+        let (hops, class) = if v6 { (self.hops6, self.class6) } else { (self.hops, self.class) };
+        Stamp { hops: manner.hops.or(hops).unwrap_or(DEFAULT_HOPS), class: manner.class.unwrap_or(class) }
+    }
+
+    /// The options that are on or off.
+    fn switch(&mut self, level: c_int, name: c_int) -> Option<&mut bool> {
+        Some(match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => &mut self.reuse_address,
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) => &mut self.reuse_port,
+            (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => &mut self.keep_alive,
+            (libc::SOL_SOCKET, libc::SO_BROADCAST) => &mut self.broadcast,
+            (libc::SOL_SOCKET, libc::SO_OOBINLINE) => &mut self.oob_inline,
+            (libc::SOL_SOCKET, libc::SO_DONTROUTE) => &mut self.dont_route,
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut self.told.timestamp,
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => &mut self.no_delay,
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => &mut self.cork,
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => &mut self.quick_ack,
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => &mut self.told.address,
+            (libc::IPPROTO_IP, libc::IP_RECVTTL) => &mut self.told.hops,
+            (libc::IPPROTO_IP, libc::IP_RECVTOS) => &mut self.told.class,
+            (libc::IPPROTO_IP, libc::IP_RECVERR) => &mut self.receive_errors,
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => &mut self.only_v6,
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => &mut self.told.address6,
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => &mut self.told.hops6,
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut self.told.class6,
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => &mut self.receive_errors6,
+            _ => return None,
+        })
     }
 
     /// Tells a kernel socket the same.
@@ -107,6 +179,9 @@ impl Options {
             (libc::SO_REUSEPORT, self.reuse_port),
             (libc::SO_KEEPALIVE, self.keep_alive),
             (libc::SO_BROADCAST, self.broadcast),
+            (libc::SO_OOBINLINE, self.oob_inline),
+            (libc::SO_DONTROUTE, self.dont_route),
+            (libc::SO_TIMESTAMP, self.told.timestamp),
         ];
         socket.into_iter().filter(|(_, on)| *on).for_each(|(name, _)| set(libc::SOL_SOCKET, name, 1));
         if self.no_delay {
@@ -122,7 +197,7 @@ impl Options {
         }
         for (name, time) in [(libc::SO_RCVTIMEO, self.receive_timeout), (libc::SO_SNDTIMEO, self.send_timeout)] {
             if let Some(time) = time {
-                let time = timeval(time);
+                let time = value::timeval(time);
                 // SAFETY: a timeval is read, of the size said.
                 unsafe {
                     let size = size_of::<libc::timeval>() as libc::socklen_t;
@@ -133,130 +208,181 @@ impl Options {
     }
 }
 
+/// What an option of a level that the socket has not gives.
+fn check_level(socket: &Socket, level: c_int, setting: bool) -> Result<()> {
+    let there = match level {
+        libc::SOL_SOCKET | libc::IPPROTO_IP => true,
+        libc::IPPROTO_TCP => socket.kind == Kind::Stream,
+        libc::IPPROTO_IPV6 => socket.family == libc::AF_INET6,
+        _ => false,
+    };
+    match there {
+        true => Ok(()),
+        // Linux tells these apart.
+        false if setting || socket.family == libc::AF_INET6 => Err(Errno(libc::ENOPROTOOPT)),
+        false => Err(Errno(libc::EOPNOTSUPP)),
+    }
+}
+
+/// The largest segment of a connection.
+fn largest_segment(v6: bool) -> usize {
+    ntm_node::VIRTUAL_MTU - if v6 { 60 } else { 40 }
+}
+
 /// The value of an option, as the bytes that the application reads.
 pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>> {
-    let options = socket.options.lock();
-    let int = |value: c_int| Ok(value.to_ne_bytes().to_vec());
-    let flag = |on: bool| int(c_int::from(on));
+    check_level(socket, level, false)?;
+    let mut options = socket.options.lock();
+    if let Some(on) = options.switch(level, name) {
+        return Ok(flag(*on));
+    }
     let size = |bytes: usize| int(c_int::try_from(bytes * 2).unwrap_or(c_int::MAX));
     let usual = TcpOptions::default();
-    match (level, name) {
+    let hops = |hops: Option<u8>| int(hops.unwrap_or(DEFAULT_HOPS).into());
+    let mtu = || int(c_int::try_from(ntm_node::VIRTUAL_MTU).unwrap_or_default());
+    Ok(match (level, name) {
         (libc::SOL_SOCKET, libc::SO_TYPE) => int(match socket.kind {
             Kind::Stream => libc::SOCK_STREAM,
-            Kind::Datagram => libc::SOCK_DGRAM,
+            Kind::Datagram | Kind::Echo => libc::SOCK_DGRAM,
         }),
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => int(socket.family),
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(match socket.kind {
-            Kind::Stream => libc::IPPROTO_TCP,
-            Kind::Datagram => libc::IPPROTO_UDP,
-        }),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(socket.protocol()),
         (libc::SOL_SOCKET, libc::SO_ERROR) => {
             drop(options);
             int(take_error(socket).map_or(0, |error| error.0))
         }
-        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => flag(socket.listener().is_some()),
-        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => flag(options.reuse_address),
-        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => flag(options.reuse_port),
-        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => flag(options.keep_alive),
-        (libc::SOL_SOCKET, libc::SO_BROADCAST) => flag(options.broadcast),
+        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
+            drop(options);
+            flag(socket.listener().is_some())
+        }
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => size(options.receive_buffer.unwrap_or(usual.receive_buffer)),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => size(options.send_buffer.unwrap_or(usual.send_buffer)),
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => Ok(time_bytes(options.receive_timeout)),
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => Ok(time_bytes(options.send_timeout)),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => int(options.receive_least),
+        (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => int(1),
+        (libc::SOL_SOCKET, libc::SO_PRIORITY) => int(options.priority),
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => value::time(options.receive_timeout),
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => value::time(options.send_timeout),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
-            let on = c_int::from(options.linger.is_some());
             let time = options.linger.map_or(0, |time| c_int::try_from(time.as_secs()).unwrap_or(c_int::MAX));
-            Ok([on.to_ne_bytes(), time.to_ne_bytes()].concat())
+            [flag(options.linger.is_some()), int(time)].concat()
         }
-        (libc::IPPROTO_TCP, _) if socket.kind != Kind::Stream => Err(Errno(libc::EOPNOTSUPP)),
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => flag(options.no_delay),
-        (libc::IPPROTO_TCP, libc::TCP_CORK) => flag(options.cork),
         (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => int(options.keep_idle),
         (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => int(options.keep_interval),
         (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => int(options.keep_count),
         (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => int(options.user_timeout),
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
-            int(c_int::try_from(ntm_node::VIRTUAL_MTU - if socket.family == libc::AF_INET6 { 60 } else { 40 })
-                .unwrap_or_default())
+            int(c_int::try_from(largest_segment(socket.family == libc::AF_INET6)).unwrap_or_default())
         }
-        (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => flag(true),
-        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Ok(b"none\0".to_vec()),
-        (libc::IPPROTO_TCP, libc::TCP_INFO) => Ok(tcp_info(socket)),
-        (libc::IPPROTO_IP, libc::IP_TOS) => int(options.tos),
-        (libc::IPPROTO_IP, libc::IP_TTL) => {
-            int(if options.hops < 0 { c_int::from(DEFAULT_HOPS) } else { options.hops })
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => [CONGESTION, b"\0"].concat(),
+        (libc::IPPROTO_TCP, libc::TCP_INFO) => {
+            drop(options);
+            tcp_info::tcp_info(socket)
         }
-        (libc::IPPROTO_IP, libc::IP_OPTIONS) => Ok(Vec::new()),
-        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if socket.family == libc::AF_INET6 => flag(options.only_v6),
-        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) if socket.family == libc::AF_INET6 => {
-            int(if options.hops6 < 0 { c_int::from(DEFAULT_HOPS) } else { options.hops6 })
+        (libc::IPPROTO_IP, libc::IP_TOS) => int(options.class.into()),
+        (libc::IPPROTO_IP, libc::IP_TTL) => hops(options.hops),
+        (libc::IPPROTO_IP, libc::IP_OPTIONS) => Vec::new(),
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => int(libc::IP_PMTUDISC_WANT),
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) => int(libc::IPV6_PMTUDISC_WANT),
+        (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+            drop(options);
+            socket.peer_address()?;
+            mtu()
         }
-        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) if socket.family == libc::AF_INET6 => int(options.tos),
-        _ => Err(Errno(libc::ENOPROTOOPT)),
-    }
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => hops(options.hops6),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => int(options.class6.into()),
+        _ => return Err(Errno(libc::ENOPROTOOPT)),
+    })
 }
 
 /// Sets an option to what stands in `value`.
 pub(crate) fn set(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> Result<()> {
-    let mut options = socket.options.lock();
-    let int = || int_of(value, 0);
-    let flag = || int_of(value, 0).map(|value| value != 0);
-    let positive = || int_of(value, 0).and_then(|value| if value > 0 { Ok(value) } else { Err(Errno(libc::EINVAL)) });
-    let buffer = || {
-        let asked = usize::try_from(int_of(value, 0)?).unwrap_or(LARGEST_BUFFER);
-        Ok::<_, Errno>(asked.clamp(SMALLEST_BUFFER, LARGEST_BUFFER))
-    };
-    match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => options.reuse_address = flag()?,
-        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => options.reuse_port = flag()?,
-        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => options.keep_alive = flag()?,
-        (libc::SOL_SOCKET, libc::SO_BROADCAST) => options.broadcast = flag()?,
-        (libc::SOL_SOCKET, libc::SO_RCVBUF) => options.receive_buffer = Some(buffer()?),
-        (libc::SOL_SOCKET, libc::SO_SNDBUF) => options.send_buffer = Some(buffer()?),
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => options.receive_timeout = time_of(value)?,
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => options.send_timeout = time_of(value)?,
-        (libc::SOL_SOCKET, libc::SO_LINGER) => {
-            let (on, time) = (int_of(value, 0)?, int_of(value, 4)?);
-            options.linger = (on != 0).then(|| seconds(time));
-        }
-        (libc::SOL_SOCKET, libc::SO_PRIORITY | libc::SO_DONTROUTE | libc::SO_OOBINLINE | libc::SO_TIMESTAMP) => {
-            int()?;
-        }
-        (libc::IPPROTO_TCP, _) if socket.kind != Kind::Stream => return Err(Errno(libc::EOPNOTSUPP)),
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => options.no_delay = flag()?,
-        (libc::IPPROTO_TCP, libc::TCP_CORK) => options.cork = flag()?,
-        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => options.keep_idle = positive()?,
-        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => options.keep_interval = positive()?,
-        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => options.keep_count = positive()?,
-        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => options.user_timeout = int()?.max(0),
-        (libc::IPPROTO_TCP, libc::TCP_QUICKACK | libc::TCP_MAXSEG | libc::TCP_DEFER_ACCEPT | libc::TCP_FASTOPEN) => {
-            int()?;
-        }
-        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
+    check_level(socket, level, true)?;
+    if (level, name) == (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) && socket.local_address().port() != 0 {
+        return Err(Errno(libc::EINVAL));
+    }
+    {
+        let mut options = socket.options.lock();
+        if level == libc::IPPROTO_IP {
+            options.set_of_ip(name, value)?;
+        } else if level == libc::IPPROTO_TCP && name == libc::TCP_CONGESTION {
             let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-            if name != b"none" {
-                return Err(Errno(libc::ENOENT));
+            return if name == CONGESTION { Ok(()) } else { Err(Errno(libc::ENOENT)) };
+        } else {
+            let number = int_at(value, 0)?;
+            match options.switch(level, name) {
+                Some(switch) => *switch = number != 0,
+                None => options.set_number(level, name, number, value)?,
             }
         }
-        (libc::IPPROTO_IP, libc::IP_TOS) => options.tos = int()? & 0xff,
-        (libc::IPPROTO_IP, libc::IP_TTL) => options.hops = hops(int()?)?,
-        (libc::IPPROTO_IP, libc::IP_RECVERR | libc::IP_MTU_DISCOVER) => {
-            int()?;
-        }
-        (libc::IPPROTO_IPV6, _) if socket.family != libc::AF_INET6 => return Err(Errno(libc::ENOPROTOOPT)),
-        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => options.only_v6 = flag()?,
-        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => options.hops6 = hops(int()?)?,
-        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => options.tos = int()? & 0xff,
-        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR | libc::IPV6_MTU_DISCOVER) => {
-            int()?;
-        }
-        _ => return Err(Errno(libc::ENOPROTOOPT)),
     }
-    let tcp = options.tcp();
-    let receive = options.receive_buffer;
+    apply(socket);
+    Ok(())
+}
+
+impl Options {
+    fn set_number(&mut self, level: c_int, name: c_int, number: c_int, value: &[u8]) -> Result<()> {
+        let buffer = || {
+            let asked = usize::try_from(number).unwrap_or(LARGEST_BUFFER);
+            Some(asked.clamp(SMALLEST_BUFFER, LARGEST_BUFFER))
+        };
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => self.receive_buffer = buffer(),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => self.send_buffer = buffer(),
+            (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => {
+                self.receive_least = if number < 0 { c_int::MAX } else { number.max(1) }
+            }
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => self.priority = number,
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => self.receive_timeout = value::time_of(value)?,
+            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => self.send_timeout = value::time_of(value)?,
+            (libc::SOL_SOCKET, libc::SO_LINGER) => {
+                let time = int_at(value, size_of::<c_int>())?;
+                self.linger = (number != 0).then(|| seconds(time));
+            }
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle = within(number, 1, MAX_KEEP_TIME)?,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => self.keep_interval = within(number, 1, MAX_KEEP_TIME)?,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => self.keep_count = within(number, 1, MAX_KEEP_COUNT)?,
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => self.user_timeout = within(number, 0, c_int::MAX)?,
+            // The virtual network has one size of segment; smaller ones need not be asked for.
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if number == 0 => {}
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => drop(within(number, SMALLEST_SEGMENT, MAX_KEEP_TIME)?),
+            (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT | libc::TCP_FASTOPEN) => {}
+            (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
+                self.hops6 = u8::try_from(within(number, -1, 255)?).ok();
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                self.class6 = u8::try_from(within(number, -1, 255)?).unwrap_or_default();
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) => drop(within(number, 0, 5)?),
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        }
+        Ok(())
+    }
+
+    fn set_of_ip(&mut self, name: c_int, value: &[u8]) -> Result<()> {
+        let number = int_or_byte(value);
+        if let Some(switch) = self.switch(libc::IPPROTO_IP, name) {
+            *switch = number? != 0;
+            return Ok(());
+        }
+        match name {
+            libc::IP_TOS => self.class = number?.to_le_bytes()[0],
+            libc::IP_TTL if number == Ok(-1) => self.hops = None,
+            libc::IP_TTL => self.hops = u8::try_from(within(number?, 1, 255)?).ok(),
+            libc::IP_MTU_DISCOVER => drop(within(number?, 0, 5)?),
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        }
+        Ok(())
+    }
+}
+
+/// Tells the stack what changed.
+fn apply(socket: &Socket) {
+    let options = socket.options.lock();
+    let (tcp, receive) = (options.tcp(), options.receive_buffer);
     drop(options);
     if let Some(connection) = socket.connection() {
         connection.set_options(&socket.core, tcp);
+        socket.core.settle();
     }
     if let Some(listener) = socket.listener() {
         listener.set_options(tcp);
@@ -264,7 +390,6 @@ pub(crate) fn set(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> R
     if let (Some((endpoint, _)), Some(bytes)) = (socket.endpoint(), receive) {
         endpoint.set_limit(bytes);
     }
-    Ok(())
 }
 
 /// The error that waits to be told.
@@ -273,74 +398,4 @@ pub(crate) fn take_error(socket: &Socket) -> Option<Errno> {
         return connection.take_error();
     }
     socket.endpoint().and_then(|(endpoint, _)| endpoint.take_error())
-}
-
-/// The beginning of `struct tcp_info`: the state; the rest is not known and zero.
-fn tcp_info(socket: &Socket) -> Vec<u8> {
-    let mut info = vec![0; size_of::<libc::tcp_info>()];
-    let state = match socket.connection() {
-        Some(connection) => linux_state(connection.state()),
-        None if socket.listener().is_some() => 10,
-        None => 7,
-    };
-    info[0] = state;
-    info
-}
-
-/// The numbers of `<netinet/tcp.h>`.
-fn linux_state(state: State) -> u8 {
-    match state {
-        State::Established => 1,
-        State::SynSent => 2,
-        State::SynReceived => 3,
-        State::FinWait1 => 4,
-        State::FinWait2 => 5,
-        State::TimeWait => 6,
-        State::Closed => 7,
-        State::CloseWait => 8,
-        State::LastAck => 9,
-        State::Listen => 10,
-        State::Closing => 11,
-    }
-}
-
-fn int_of(value: &[u8], at: usize) -> Result<c_int> {
-    let bytes = value.get(at..at + size_of::<c_int>()).ok_or(Errno(libc::EINVAL))?;
-    Ok(c_int::from_ne_bytes(bytes.try_into().map_err(|_| Errno(libc::EINVAL))?))
-}
-
-fn hops(value: c_int) -> Result<c_int> {
-    if value == -1 || (1..=255).contains(&value) { Ok(value) } else { Err(Errno(libc::EINVAL)) }
-}
-
-fn seconds(value: c_int) -> Duration {
-    Duration::from_secs(u64::try_from(value).unwrap_or_default())
-}
-
-fn timeval(time: Duration) -> libc::timeval {
-    libc::timeval {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_usec: libc::suseconds_t::from(time.subsec_micros().cast_signed()),
-    }
-}
-
-fn time_bytes(time: Option<Duration>) -> Vec<u8> {
-    let time = timeval(time.unwrap_or_default());
-    [time.tv_sec.to_ne_bytes(), time.tv_usec.to_ne_bytes()].concat()
-}
-
-/// No time is for ever.
-fn time_of(value: &[u8]) -> Result<Option<Duration>> {
-    let half = size_of::<libc::time_t>();
-    let number = |at: usize| -> Result<i64> {
-        let bytes = value.get(at..at + half).ok_or(Errno(libc::EINVAL))?;
-        Ok(libc::time_t::from_ne_bytes(bytes.try_into().map_err(|_| Errno(libc::EINVAL))?))
-    };
-    let (seconds, micros) = (number(0)?, number(half)?);
-    if !(0..1_000_000).contains(&micros) {
-        return Err(Errno(libc::EDOM));
-    }
-    let seconds = u64::try_from(seconds).unwrap_or_default();
-    let time = Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(micros).unwrap_or_default());
-    Ok((!time.is_zero()).then_some(time))
 }

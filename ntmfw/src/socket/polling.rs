@@ -3,18 +3,16 @@
 
 use std::time::Duration;
 
-use libc::pollfd;
-
 use crate::errno::{Errno, Result};
 use crate::negotiation::start;
-use crate::packet::reader::lead_beside;
+use crate::packet::reader::{Beside, lead_beside};
 use crate::runtime::Core;
 
-/// Waits on descriptors. `ask` asks the kernel without waiting, or waiting where nothing else is left to do (its
+/// Waits on the descriptors `beside` the library's own. `ask` asks the kernel without waiting, or waiting where nothing else is left to do (its
 /// argument is the time to wait), and gives how many are ready.
 pub(crate) fn wait(
     timeout: Option<Duration>,
-    watched: &mut [pollfd],
+    beside: &mut Beside<'_>,
     mut ask: impl FnMut(Option<Duration>) -> Result<usize>,
 ) -> Result<usize> {
     let Some(core) = start::core() else { return ask(timeout) };
@@ -25,7 +23,7 @@ pub(crate) fn wait(
     }
     let until = timeout.map(|time| core.now() + time);
     let mut outcome = Ok(0);
-    let led = lead_beside(core, until, watched, || {
+    let led = lead_beside(core, until, beside, || {
         outcome = ask(Some(Duration::ZERO));
         !matches!(outcome, Ok(0))
     })?;

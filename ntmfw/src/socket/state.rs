@@ -2,32 +2,34 @@
 //!
 //! ```text
 //! stream:    fresh ─bind─▶ bound ─listen─▶ listening ─accept─▶ (another) connected
-//!              └──────connect──┴──────────▶ connected
+//!            ▲ └──────connect──┴──────────▶ connected
+//!            └── refused, disconnected ◀────────┘
 //! datagram:  open from the start; bound when it sends or is bound
 //! either:    the kernel's, when an address turns out not to be virtual
 //! ```
 
+mod connecting;
+mod ending;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libc::c_int;
 use ntm_proto::time::Instant;
-use ntm_proto::wire::message::Target;
 
 use crate::errno::{Errno, Result};
-use crate::negotiation::names::LookupError;
 use crate::packet::reader::wait_for;
 use crate::runtime::Core;
 use crate::socket::options::Options;
-use crate::socket::{kernel, table};
-use crate::stack::FlowId;
-use crate::stack::bindings::Place;
+use crate::socket::{kernel, signals, table};
+use crate::stack::bindings::{Bindings, Place, Sharing};
+use crate::stack::endpoint::Endpoint;
+use crate::stack::listener::Listener;
 use crate::stack::mirror::Mirror;
-use crate::stack::readiness::{ERR, IN, OUT, Readiness};
-use crate::stack::tcp::{Connection, Listener};
-use crate::stack::udp::UdpEndpoint;
+use crate::stack::readiness::{ERR, HUP, IN, OUT, Readiness};
+use crate::stack::tcp::Connection;
 use crate::sync::Lock;
 
 /// What the application may ask for at most.
@@ -38,6 +40,8 @@ const MAX_BACKLOG: c_int = 4_096;
 pub(crate) enum Kind {
     Stream,
     Datagram,
+    /// Datagrams that are ICMP echoes.
+    Echo,
 }
 
 #[derive(Debug)]
@@ -57,8 +61,16 @@ pub(crate) struct Socket {
 enum State {
     Fresh { place: Option<Place> },
     Listening { listener: Arc<Listener>, place: Place },
-    Connected { connection: Arc<Connection>, place: Option<Place>, told: bool },
-    Datagram { endpoint: Arc<UdpEndpoint>, place: Option<Place>, peer: Option<SocketAddr> },
+    Connected { connection: Arc<Connection>, place: Option<Held>, told: bool },
+    Datagram { endpoint: Arc<Endpoint>, place: Option<Place>, peer: Option<SocketAddr> },
+}
+
+/// The place of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    place: Place,
+    /// The application asked for it: it stays when the connection goes.
+    bound: bool,
 }
 
 /// What became of a call that may make a socket the kernel's.
@@ -74,7 +86,9 @@ impl Socket {
     pub(crate) fn open(core: &Arc<Core>, family: c_int, kind: Kind, flags: c_int) -> Result<RawFd> {
         let state = match kind {
             Kind::Stream => State::Fresh { place: None },
-            Kind::Datagram => State::Datagram { endpoint: Arc::new(UdpEndpoint::new()), place: None, peer: None },
+            Kind::Datagram | Kind::Echo => {
+                State::Datagram { endpoint: Arc::new(Endpoint::new()), place: None, peer: None }
+            }
         };
         Self::with_state(core, family, kind, flags, Options::default(), state)
     }
@@ -87,11 +101,7 @@ impl Socket {
         options: Options,
         state: State,
     ) -> Result<RawFd> {
-        let pair = match kind {
-            Kind::Stream => libc::SOCK_STREAM,
-            Kind::Datagram => libc::SOCK_DGRAM,
-        };
-        let (fd, mirror) = Mirror::open(pair | flags)?;
+        let (fd, mirror) = Mirror::open(kind.of_socket() | flags)?;
         let socket = Self {
             core: core.clone(),
             family,
@@ -109,7 +119,7 @@ impl Socket {
 
     /// Gives the socket an address of the node.
     pub(crate) fn bind(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
-        let address = unmapped(address);
+        let address = self.reachable(address, libc::EINVAL)?;
         if !address.ip().is_unspecified() && !self.core.is_own(address.ip()) {
             if self.core.is_virtual(address.ip()) {
                 return Err(Errno(libc::EADDRNOTAVAIL));
@@ -122,7 +132,10 @@ impl Socket {
             address: address.ip(),
             port: address.port(),
             only_v6: options.only_v6,
-            shared: options.reuse_port || (options.reuse_address && self.kind == Kind::Datagram),
+            sharing: Sharing {
+                by_last: options.reuse_address && self.kind != Kind::Stream,
+                by_part: options.reuse_port,
+            },
         };
         drop(options);
         match &mut *self.state.lock() {
@@ -131,7 +144,7 @@ impl Socket {
                 Ok(Outcome::Done)
             }
             State::Datagram { endpoint, place: place @ None, .. } => {
-                *place = Some(self.core.stack.udp.take(wanted, Some(endpoint.clone()))?);
+                *place = Some(self.ports().take(wanted, Some(endpoint.clone()))?);
                 Ok(Outcome::Done)
             }
             _ => Err(Errno(libc::EINVAL)),
@@ -143,6 +156,7 @@ impl Socket {
         let state = &mut *self.state.lock();
         match state {
             State::Fresh { place } => {
+                self.renew_mirror()?;
                 let place = match *place {
                     Some(place) => place,
                     None => self.core.stack.tcp.take(self.anywhere(), None)?,
@@ -177,195 +191,17 @@ impl Socket {
         Ok((fd, self.shown(remote)))
     }
 
-    pub(crate) fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
-        let mut address = unmapped(address);
-        if address.ip().is_unspecified() {
-            address.set_ip(self.core.own_address(address.ip()).ok_or(Errno(libc::ENETUNREACH))?);
-        }
-        if !self.core.is_virtual(address.ip()) {
-            self.give_to_kernel(fd)?;
-            return Ok(Outcome::Kernel);
-        }
-        let local = self.core.own_address(address.ip()).ok_or(Errno(libc::ENETUNREACH))?;
-        match self.kind {
-            Kind::Datagram => self.connect_datagram(address)?,
-            Kind::Stream => self.connect_stream(local, address)?,
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn connect_stream(&self, local: IpAddr, address: SocketAddr) -> Result<()> {
-        if matches!(&*self.state.lock(), State::Fresh { .. }) {
-            // Before the lock is taken for good, because it may take a while.
-            self.know_peer(address.ip())?;
-        }
-        let connection = {
-            let state = &mut *self.state.lock();
-            let place = match state {
-                State::Fresh { place } => *place,
-                State::Connected { connection, told, .. } => return Self::connected_again(connection, told),
-                State::Listening { .. } | State::Datagram { .. } => return Err(Errno(libc::EISCONN)),
-            };
-            let place = match place {
-                Some(place) => place,
-                None => self.core.stack.tcp.take(self.anywhere(), None)?,
-            };
-            let flow = FlowId { local: SocketAddr::new(local, place.port), remote: address };
-            let connection = match Connection::connect(&self.core, flow, self.options.lock().tcp()) {
-                Ok(connection) => connection,
-                Err(error) => {
-                    self.core.stack.tcp.release(&place, None);
-                    *state = State::Fresh { place: None };
-                    return Err(error);
-                }
-            };
-            let next = State::Connected { connection: connection.clone(), place: Some(place), told: false };
-            self.change_state(state, next);
-            connection
-        };
-        self.core.settle();
-        if self.is_nonblocking() {
-            return Err(Errno(libc::EINPROGRESS));
-        }
-        let timeout = self.options.lock().send_timeout;
-        let until = timeout.map(|time| self.core.now() + time);
-        match wait_for(&self.core, &connection.readiness, OUT | ERR, until) {
-            Ok(()) => {}
-            Err(Errno(libc::EAGAIN)) => return Err(Errno(libc::EINPROGRESS)),
-            Err(error) => return Err(error),
-        }
-        if let State::Connected { told, .. } = &mut *self.state.lock() {
-            *told = true;
-        }
-        connection.take_error().map_or(Ok(()), Err)
-    }
-
-    /// A second `connect` on a connection that is being made, or is made.
-    fn connected_again(connection: &Connection, told: &mut bool) -> Result<()> {
-        if let Some(error) = connection.take_error() {
-            return Err(error);
-        }
-        if !connection.is_established() {
-            return Err(Errno(libc::EALREADY));
-        }
-        if std::mem::replace(told, true) { Err(Errno(libc::EISCONN)) } else { Ok(()) }
-    }
-
-    fn connect_datagram(&self, address: SocketAddr) -> Result<()> {
-        self.know_peer(address.ip())?;
-        self.bind_somewhere()?;
-        let State::Datagram { endpoint, peer, .. } = &mut *self.state.lock() else { return Err(Errno(libc::EINVAL)) };
-        *peer = Some(address);
-        endpoint.set_peer(Some(address));
-        Ok(())
-    }
-
-    /// A datagram socket talks to anybody again.
-    pub(crate) fn disconnect(&self) -> Result<()> {
-        match &mut *self.state.lock() {
-            State::Datagram { endpoint, peer, .. } => {
-                *peer = None;
-                endpoint.set_peer(None);
-                Ok(())
-            }
-            _ => Err(Errno(libc::EINVAL)),
-        }
-    }
-
-    /// Makes sure that the engine knows who has a virtual address.
-    pub(crate) fn know_peer(&self, address: IpAddr) -> Result<()> {
-        if self.core.is_own(address) || self.core.engine(|node| node.knows(address)) {
-            return Ok(());
-        }
-        let target = match address {
-            IpAddr::V4(address) => Target::Virtual4(address),
-            IpAddr::V6(address) => Target::Virtual6(address),
-        };
-        match self.core.look_up(target) {
-            Ok(_) => Ok(()),
-            Err(LookupError::Interrupted) => Err(Errno(libc::EINTR)),
-            Err(LookupError::NoName) => Err(Errno(libc::EHOSTUNREACH)),
-            Err(LookupError::Again) => Err(Errno(libc::ETIMEDOUT)),
-            Err(LookupError::Fail) => Err(Errno(libc::ENETDOWN)),
-        }
-    }
-
     /// A datagram socket without a port gets one.
     pub(crate) fn bind_somewhere(&self) -> Result<SocketAddr> {
         let State::Datagram { endpoint, place, .. } = &mut *self.state.lock() else { return Err(Errno(libc::EINVAL)) };
         let held = match *place {
             Some(held) => held,
             None => {
-                let taken = self.core.stack.udp.take(self.anywhere(), Some(endpoint.clone()))?;
+                let taken = self.ports().take(self.anywhere(), Some(endpoint.clone()))?;
                 *place.insert(taken)
             }
         };
         Ok(SocketAddr::new(held.address, held.port))
-    }
-
-    pub(crate) fn shutdown(&self, how: c_int) -> Result<()> {
-        let (receiving, sending) = match how {
-            libc::SHUT_RD => (true, false),
-            libc::SHUT_WR => (false, true),
-            libc::SHUT_RDWR => (true, true),
-            _ => return Err(Errno(libc::EINVAL)),
-        };
-        let state = self.state.lock().clone();
-        let outcome = match &state {
-            State::Connected { connection, .. } => connection.shutdown(&self.core, receiving, sending),
-            State::Datagram { endpoint, peer, .. } => {
-                if receiving {
-                    endpoint.shutdown_receiving();
-                }
-                peer.map(|_| ()).ok_or(Errno(libc::ENOTCONN))
-            }
-            State::Fresh { .. } | State::Listening { .. } => Err(Errno(libc::ENOTCONN)),
-        };
-        self.core.settle();
-        outcome
-    }
-
-    /// The last descriptor of the socket was closed.
-    pub(crate) fn close(&self) {
-        let state = std::mem::replace(&mut *self.state.lock(), State::Fresh { place: None });
-        match state {
-            State::Fresh { place } => {
-                if let Some(place) = place {
-                    self.core.stack.tcp.release(&place, None);
-                }
-            }
-            State::Listening { listener, place } => {
-                self.core.stack.tcp.release(&place, Some(&listener));
-                listener.close(&self.core);
-            }
-            State::Connected { connection, place, .. } => {
-                let linger = self.options.lock().linger;
-                connection.readiness.hide();
-                connection.close(&self.core, linger == Some(Duration::ZERO));
-                if let Some(patience) = linger.filter(|patience| !patience.is_zero()) {
-                    self.linger(&connection, patience);
-                }
-                if let Some(place) = place {
-                    self.core.stack.tcp.release(&place, None);
-                }
-            }
-            State::Datagram { endpoint, place, .. } => {
-                if let Some(place) = place {
-                    self.core.stack.udp.release(&place, Some(&endpoint));
-                }
-            }
-        }
-        self.core.settle();
-    }
-
-    /// Waits until what was sent has arrived, or the time is over.
-    fn linger(&self, connection: &Arc<Connection>, patience: Duration) {
-        let until = self.core.now() + patience;
-        while !connection.is_over() && connection.queues().1 > 0 && self.core.now() < until {
-            let step = (self.core.now() + Duration::from_millis(10)).min(until);
-            // Nothing announces that a send queue ran empty; the wait is for the packets that empty it.
-            let _ = wait_for(&self.core, &self.idle, ERR, Some(step));
-        }
     }
 
     pub(crate) fn local_address(&self) -> SocketAddr {
@@ -387,9 +223,7 @@ impl Socket {
 
     pub(crate) fn peer_address(&self) -> Result<SocketAddr> {
         match &*self.state.lock() {
-            State::Connected { connection, .. } if connection.is_established() => {
-                Ok(self.shown(connection.flow.remote))
-            }
+            State::Connected { connection, .. } if connection.is_connected() => Ok(self.shown(connection.flow.remote)),
             State::Datagram { peer: Some(peer), .. } => Ok(self.shown(*peer)),
             _ => Err(Errno(libc::ENOTCONN)),
         }
@@ -411,7 +245,7 @@ impl Socket {
     }
 
     /// The endpoint of a datagram socket and whom it is connected to.
-    pub(crate) fn endpoint(&self) -> Option<(Arc<UdpEndpoint>, Option<SocketAddr>)> {
+    pub(crate) fn endpoint(&self) -> Option<(Arc<Endpoint>, Option<SocketAddr>)> {
         match &*self.state.lock() {
             State::Datagram { endpoint, peer, .. } => Some((endpoint.clone(), *peer)),
             _ => None,
@@ -461,7 +295,11 @@ impl Socket {
                 return Err(Errno(libc::EAGAIN));
             }
             let until = *until.get_or_insert_with(|| timeout.map(|time| self.core.now() + time));
-            wait_for(&self.core, readiness, want | ERR, until)?;
+            match wait_for(&self.core, readiness, want | ERR, until) {
+                // As in the kernel, a wait with a time-out is not begun again.
+                Err(Errno(libc::EINTR)) if timeout.is_none() && signals::handlers_restart() => {}
+                other => other?,
+            }
         }
     }
 
@@ -493,9 +331,64 @@ impl Socket {
             _ => return Err(Errno(libc::ENETUNREACH)),
         }
         let options = self.options.lock().clone();
-        kernel::replace(fd, self.family, self.kind, &options)?;
+        kernel::replace(fd, self.family, self.kind.of_socket(), self.protocol(), &options)?;
         table::remove(fd);
         Ok(())
+    }
+
+    /// The number of the protocol, as `SO_PROTOCOL` tells it.
+    pub(crate) fn protocol(&self) -> c_int {
+        match self.kind {
+            Kind::Stream => libc::IPPROTO_TCP,
+            Kind::Datagram => libc::IPPROTO_UDP,
+            Kind::Echo if self.family == libc::AF_INET6 => libc::IPPROTO_ICMPV6,
+            Kind::Echo => libc::IPPROTO_ICMP,
+        }
+    }
+
+    /// Where datagram sockets of this kind have their ports.
+    fn ports(&self) -> &Bindings<Endpoint> {
+        if self.kind == Kind::Echo { &self.core.stack.echo } else { &self.core.stack.udp }
+    }
+
+    /// The address, unmapped; `error` where the socket is IPv6's alone and the address is not.
+    fn reachable(&self, address: SocketAddr, error: c_int) -> Result<SocketAddr> {
+        let plain = unmapped(address);
+        if self.family == libc::AF_INET6 && plain.is_ipv4() && self.options.lock().only_v6 {
+            return Err(Errno(error));
+        }
+        Ok(plain)
+    }
+
+    /// A descriptor that showed the end of a connection shows no beginning: where it is to, another takes its place.
+    fn renew_mirror(&self) -> Result<()> {
+        let mirror = &mut *self.mirror.lock();
+        if !mirror.is_spent() {
+            return Ok(());
+        }
+        let flags = libc::SOCK_CLOEXEC | if mirror.is_nonblocking() { libc::SOCK_NONBLOCK } else { 0 };
+        let (made, mut renewed) = Mirror::open(self.kind.of_socket() | flags)?;
+        // SAFETY: the descriptor was just made, and nobody else has it.
+        let made = unsafe { OwnedFd::from_raw_fd(made) };
+        for fd in table::descriptors_of(self) {
+            kernel::put_behind(fd, &made)?;
+        }
+        if mirror.shows_edges() {
+            renewed.show_edges();
+        }
+        *mirror = renewed;
+        Ok(())
+    }
+
+    /// Somebody waits for each arrival, not only for the first.
+    pub(crate) fn show_edges(&self) {
+        self.mirror.lock().show_edges();
+    }
+
+    /// The state of a stream that is nothing any more.
+    fn become_fresh(&self, state: &mut State, place: Option<Place>) {
+        self.idle.set(OUT | HUP);
+        self.change_state(state, State::Fresh { place });
     }
 
     fn change_state(&self, state: &mut State, next: State) {
@@ -520,7 +413,22 @@ impl Socket {
 
     /// A place of the system's choosing.
     fn anywhere(&self) -> Place {
-        Place { address: self.any_address(), port: 0, only_v6: self.options.lock().only_v6, shared: false }
+        Place {
+            address: self.any_address(),
+            port: 0,
+            only_v6: self.options.lock().only_v6,
+            sharing: Sharing::default(),
+        }
+    }
+}
+
+impl Kind {
+    /// What `socket` calls it.
+    pub(crate) fn of_socket(self) -> c_int {
+        match self {
+            Self::Stream => libc::SOCK_STREAM,
+            Self::Datagram | Self::Echo => libc::SOCK_DGRAM,
+        }
     }
 }
 

@@ -24,3 +24,9 @@ pub(crate) fn insert(fd: RawFd, socket: Arc<Socket>) {
 pub(crate) fn remove(fd: RawFd) -> Option<Arc<Socket>> {
     TABLE.write().remove(&fd)
 }
+
+/// The descriptors of a socket.
+pub(crate) fn descriptors_of(socket: &Socket) -> Vec<RawFd> {
+    let table = TABLE.read();
+    table.iter().filter(|(_, held)| std::ptr::eq(Arc::as_ptr(held), socket)).map(|(fd, _)| *fd).collect()
+}

@@ -1,6 +1,7 @@
 //! Who has which port.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,8 +21,16 @@ pub(crate) struct Place {
     pub(crate) port: u16,
     /// An IPv6 socket that does not take IPv4.
     pub(crate) only_v6: bool,
-    /// May be shared with others who say so too.
-    pub(crate) shared: bool,
+    pub(crate) sharing: Sharing,
+}
+
+/// With whom a place may be shared: with those who say the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    /// The last one hears everything (`SO_REUSEADDR`).
+    pub(crate) by_last: bool,
+    /// Each hears a part, which goes by who sends (`SO_REUSEPORT`).
+    pub(crate) by_part: bool,
 }
 
 impl Place {
@@ -40,7 +49,8 @@ impl Place {
             (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !self.only_v6,
             (IpAddr::V4(_), IpAddr::V6(b)) => b.is_unspecified() && !other.only_v6,
         };
-        overlap && !(self.shared && other.shared)
+        let shared = (self.sharing.by_last && other.sharing.by_last) || (self.sharing.by_part && other.sharing.by_part);
+        overlap && !shared
     }
 }
 
@@ -92,6 +102,14 @@ impl<T: Holder> Bindings<T> {
         }
     }
 
+    /// Takes somebody out of a place that stays taken.
+    pub(crate) fn withdraw(&self, place: &Place, holder: &Arc<T>) {
+        let mut table = self.0.write();
+        let held = table.get_mut(&place.port).into_iter().flatten();
+        let mine = held.filter_map(|(_, who)| who.as_ref().is_some_and(|who| Arc::ptr_eq(who, holder)).then_some(who));
+        mine.for_each(|who| *who = None);
+    }
+
     /// Gives a place back. `holder` tells who, where several share it.
     pub(crate) fn release(&self, place: &Place, holder: Option<&Arc<T>>) {
         let mut table = self.0.write();
@@ -113,12 +131,28 @@ impl<T: Holder> Bindings<T> {
     pub(crate) fn find(&self, local: SocketAddr, remote: Option<SocketAddr>) -> Option<Arc<T>> {
         let table = self.0.read();
         let held = table.get(&local.port())?;
-        let fitting = held.iter().filter(|(place, _)| place.takes(local)).filter_map(|(place, holder)| {
-            let holder = holder.as_ref()?;
-            Some((holder.fits(remote)?, !place.address.is_unspecified(), holder))
-        });
-        fitting.max_by_key(|(fit, exact, _)| (*fit, *exact)).map(|(_, _, holder)| holder.clone())
+        let fitting = || {
+            held.iter().filter(|(place, _)| place.takes(local)).filter_map(|(place, holder)| {
+                let holder = holder.as_ref()?;
+                Some(((holder.fits(remote)?, !place.address.is_unspecified()), place.sharing, holder))
+            })
+        };
+        let best = fitting().map(|(rank, ..)| rank).max()?;
+        let equal = || fitting().filter(|(rank, ..)| *rank == best);
+        let (_, sharing, last) = equal().last()?;
+        if !sharing.by_part {
+            return Some(last.clone());
+        }
+        let part = part_of(&(local, remote), equal().count().max(1));
+        equal().nth(part).map(|(.., holder)| holder.clone())
     }
+}
+
+/// Which of `count` parts this belongs to: the same one each time.
+fn part_of(who: &impl Hash, count: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    who.hash(&mut hasher);
+    usize::try_from(hasher.finish() % count as u64).unwrap_or_default()
 }
 
 fn random_below(bound: u16) -> u16 {
@@ -146,8 +180,11 @@ mod tests {
 
     fn place(address: &str, port: u16) -> Place {
         let address = address.parse().expect("an address");
-        Place { address, port, only_v6: false, shared: false }
+        Place { address, port, only_v6: false, sharing: Sharing::default() }
     }
+
+    const LAST: Sharing = Sharing { by_last: true, by_part: false };
+    const PART: Sharing = Sharing { by_last: false, by_part: true };
 
     fn end(text: &str) -> SocketAddr {
         text.parse().expect("an address with a port")
@@ -170,9 +207,31 @@ mod tests {
     #[test]
     fn a_place_is_shared_only_by_those_who_all_say_so() {
         let table = Bindings::<Hears>::default();
-        let shared = Place { shared: true, ..place("0.0.0.0", 80) };
-        assert!(table.take(shared, None).is_ok() && table.take(shared, None).is_ok());
+        let last = Place { sharing: LAST, ..place("0.0.0.0", 80) };
+        assert!(table.take(last, None).is_ok() && table.take(last, None).is_ok());
         assert!(table.take(place("0.0.0.0", 80), None).is_err());
+        assert!(table.take(Place { sharing: PART, ..last }, None).is_err(), "in another way");
+    }
+
+    #[test]
+    fn of_those_who_share_the_last_one_hears_or_each_its_part() {
+        for (sharing, hearing) in [(LAST, 1), (PART, 3)] {
+            let table = Bindings::<Hears>::default();
+            let place = Place { sharing, ..place("0.0.0.0", 80) };
+            let holders: Vec<_> = (0..3).map(|_| Arc::new(Hears(None))).collect();
+            for holder in &holders {
+                table.take(place, Some(holder.clone())).expect("shared");
+            }
+            let mut heard = [0; 3];
+            for port in 1..=600 {
+                let remote = SocketAddr::new([198, 18, 0, 9].into(), port);
+                let find = || table.find(end("198.18.0.1:80"), Some(remote)).expect("somebody hears");
+                assert!(Arc::ptr_eq(&find(), &find()), "always the same for one sender");
+                heard[holders.iter().position(|holder| Arc::ptr_eq(holder, &find())).expect("one of them")] += 1;
+            }
+            assert_eq!(heard.iter().filter(|count| **count > 100).count(), hearing, "{heard:?}");
+            assert!(heard[2] > 0);
+        }
     }
 
     #[test]
@@ -189,7 +248,7 @@ mod tests {
     #[test]
     fn a_datagram_finds_who_is_connected_to_its_sender_then_the_exact_address_then_any() {
         let table = Bindings::<Hears>::default();
-        let shared = |address: &str| Place { shared: true, ..place(address, 7) };
+        let shared = |address: &str| Place { sharing: LAST, ..place(address, 7) };
         let (any, exact) = (Arc::new(Hears(None)), Arc::new(Hears(None)));
         let connected = Arc::new(Hears(Some(end("198.18.0.9:9"))));
         table.take(shared("::"), Some(any.clone())).expect("free");

@@ -12,11 +12,28 @@ pub(crate) const ICMPV6: u8 = 58;
 
 const V4_HEADER: usize = 20;
 const V6_HEADER: usize = 40;
-const TCP_FIN: u8 = 0x01;
+pub(crate) const TCP_FIN: u8 = 0x01;
 pub(crate) const TCP_SYN: u8 = 0x02;
 pub(crate) const TCP_RST: u8 = 0x04;
 const TCP_PSH: u8 = 0x08;
 pub(crate) const TCP_ACK: u8 = 0x10;
+
+/// Hops that a packet may take where nobody says otherwise (RFC 1700).
+pub(crate) const DEFAULT_HOPS: u8 = 64;
+
+/// What an IP header says beside where the packet comes from and goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) hops: u8,
+    /// The type of service, or traffic class.
+    pub(crate) class: u8,
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { hops: DEFAULT_HOPS, class: 0 }
+    }
+}
 
 /// A packet whose headers were read.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +80,14 @@ impl<'a> Packet<'a> {
         }
     }
 
+    pub(crate) fn stamp(&self) -> Stamp {
+        let header = self.whole;
+        match self.source {
+            IpAddr::V4(_) => Stamp { hops: header[8], class: header[1] },
+            IpAddr::V6(_) => Stamp { hops: header[7], class: header[0] << 4 | header[1] >> 4 },
+        }
+    }
+
     /// The addresses with the ports of TCP and UDP.
     pub(crate) fn endpoints(&self) -> Option<(SocketAddr, SocketAddr)> {
         let [a, b, c, d] = *self.payload.first_chunk::<4>()?;
@@ -77,7 +102,7 @@ pub(crate) fn write_header(
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
-    hops: u8,
+    stamp: Stamp,
     payload: usize,
 ) -> usize {
     match (source, destination) {
@@ -85,9 +110,10 @@ pub(crate) fn write_header(
             let total = u16::try_from(V4_HEADER + payload).unwrap_or(u16::MAX);
             out[..V4_HEADER].fill(0);
             out[0] = 0x45;
+            out[1] = stamp.class;
             out[2..4].copy_from_slice(&total.to_be_bytes());
             out[6] = 0x40;
-            out[8] = hops;
+            out[8] = stamp.hops;
             out[9] = protocol;
             out[12..16].copy_from_slice(&source.octets());
             out[16..20].copy_from_slice(&destination.octets());
@@ -95,12 +121,25 @@ pub(crate) fn write_header(
         }
         (source, destination) => {
             let length = u16::try_from(payload).unwrap_or(u16::MAX);
-            out[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, protocol, hops]);
+            let (high, low) = (stamp.class >> 4, stamp.class << 4);
+            out[..8].copy_from_slice(&[0x60 | high, low, 0, 0, 0, 0, protocol, stamp.hops]);
             out[4..6].copy_from_slice(&length.to_be_bytes());
             out[8..24].copy_from_slice(&mapped(source).octets());
             out[24..40].copy_from_slice(&mapped(destination).octets());
             V6_HEADER
         }
+    }
+}
+
+/// Changes the class of a packet whose header [`write_header`] or the TCP stack wrote.
+pub(crate) fn set_class(packet: &mut [u8], class: u8) {
+    match packet {
+        [first, second, ..] if *first >> 4 == 4 => *second = class,
+        [first, second, ..] => {
+            *first = 0x60 | class >> 4;
+            *second = class << 4 | (*second & 0x0f);
+        }
+        _ => {}
     }
 }
 
@@ -197,7 +236,7 @@ mod tests {
             ([198, 18, 0, 1].into(), [198, 18, 0, 2].into())
         };
         let mut packet = vec![0; header_length(destination) + 20 + payload];
-        let start = write_header(&mut packet, source, destination, TCP, 64, 20 + payload);
+        let start = write_header(&mut packet, source, destination, TCP, Stamp::default(), 20 + payload);
         packet[start + 4..start + 8].copy_from_slice(&u32::MAX.to_be_bytes());
         packet[start + 12] = 5 << 4;
         packet[start + 13] = TCP_ACK | TCP_PSH | TCP_FIN;
@@ -258,6 +297,19 @@ mod tests {
                     let _ = packet.endpoints();
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_header_keeps_its_hops_and_its_class() {
+        let stamp = Stamp { hops: 7, class: 0xb8 };
+        for ends in [["198.18.0.1", "198.18.0.2"], ["fd4e:544d::1", "fd4e:544d::2"]] {
+            let [source, destination]: [IpAddr; 2] = ends.map(|end| end.parse().expect("an address"));
+            let mut packet = [0; 48];
+            let start = write_header(&mut packet, source, destination, UDP, stamp, 8);
+            assert_eq!(Packet::parse(&packet[..start + 8]).expect("a packet").stamp(), stamp);
+            set_class(&mut packet, 3);
+            assert_eq!(Packet::parse(&packet[..start + 8]).expect("a packet").stamp(), Stamp { class: 3, ..stamp });
         }
     }
 

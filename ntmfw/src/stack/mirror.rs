@@ -1,13 +1,16 @@
 //! A real descriptor that shows, to everything that polls, what a socket of ours is ready for.
 //!
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
-//! it unwritable, and its other end, shut down or closed, makes the end and the hang-up visible.
+//! it unwritable, shut down it shows the end and the hang-up, and [`fault`] makes errors visible.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::errno::{Errno, Result};
+use crate::stack::fault;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP};
+
+const PAGE: usize = 4_096;
 
 /// The library's side of a pair.
 #[derive(Debug)]
@@ -15,11 +18,16 @@ pub(crate) struct Mirror {
     /// Another descriptor of the application's end: what lies there is taken back through it, even where the
     /// application's own number means something else by now.
     front: OwnedFd,
-    back: OwnedFd,
+    /// Closed when a stream has failed.
+    back: Option<OwnedFd>,
+    is_stream: bool,
     readable: bool,
     blocked: bool,
     ended: bool,
     hung_up: bool,
+    failed: bool,
+    /// Somebody wants to be told of each arrival, not only of the first that is unread.
+    edges: bool,
 }
 
 impl Mirror {
@@ -37,7 +45,18 @@ impl Mirror {
         let ours = lift(front.try_clone()?)?;
         set_small(&ours);
         let fd = std::os::fd::IntoRawFd::into_raw_fd(front);
-        Ok((fd, Self { front: ours, back, readable: false, blocked: false, ended: false, hung_up: false }))
+        let mirror = Self {
+            front: ours,
+            back: Some(back),
+            is_stream: kind & libc::SOCK_STREAM != 0,
+            readable: false,
+            blocked: false,
+            ended: false,
+            hung_up: false,
+            failed: false,
+            edges: false,
+        };
+        Ok((fd, mirror))
     }
 
     /// Whether blocking calls shall not block: the application may change that with `fcntl` at any time.
@@ -46,19 +65,65 @@ impl Mirror {
         unsafe { libc::fcntl(self.front.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK != 0 }
     }
 
+    /// Whether it has shown a hang-up, which cannot be taken back.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.hung_up
+    }
+
     pub(crate) fn show(&mut self, bits: u32) {
+        let failed = bits & ERR != 0;
+        // First, because an error that is shown would be taken for the answer of what follows.
+        if self.failed && !failed {
+            self.failed = false;
+            fault::clear(&self.front);
+        }
         if bits & RDHUP != 0 && !self.ended {
             self.ended = true;
-            // SAFETY: a descriptor that this struct owns.
-            unsafe { libc::shutdown(self.back.as_raw_fd(), libc::SHUT_WR) };
+            self.shut(libc::SHUT_RD);
         }
         self.show_readable(bits & IN != 0 && !self.ended);
         self.show_writable(bits & OUT != 0);
-        if bits & (HUP | ERR) != 0 && !self.hung_up {
-            self.hung_up = true;
-            // SAFETY: a descriptor that this struct owns.
-            unsafe { libc::shutdown(self.back.as_raw_fd(), libc::SHUT_RDWR) };
+        if failed && !self.failed && !self.hung_up {
+            self.failed = true;
+            self.fail();
         }
+        if bits & (HUP | ERR) != 0 && !self.hung_up && (self.is_stream || !failed) {
+            self.hung_up = true;
+            self.shut(libc::SHUT_RDWR);
+        }
+    }
+
+    /// From now on each arrival is an event.
+    pub(crate) fn show_edges(&mut self) {
+        self.edges = true;
+    }
+
+    pub(crate) fn shows_edges(&self) -> bool {
+        self.edges
+    }
+
+    /// More came while something lay unread.
+    pub(crate) fn show_arrival(&mut self) {
+        if let Some(back) = self.back.as_ref().filter(|_| self.edges && self.readable)
+            && put(back)
+        {
+            take(&self.front, 1);
+        }
+    }
+
+    fn fail(&mut self) {
+        if !self.is_stream {
+            if let Some(back) = &self.back {
+                fault::raise_on_datagrams(&self.front, back);
+            }
+        } else if let Some(back) = self.back.take() {
+            fault::raise_on_stream(&self.front, back);
+        }
+    }
+
+    fn shut(&self, how: libc::c_int) {
+        // SAFETY: a descriptor that this struct owns.
+        unsafe { libc::shutdown(self.front.as_raw_fd(), how) };
     }
 
     fn show_readable(&mut self, readable: bool) {
@@ -66,10 +131,10 @@ impl Mirror {
             return;
         }
         self.readable = readable;
-        if readable {
-            put(&self.back);
-        } else {
-            take(&self.front);
+        if !readable {
+            take(&self.front, PAGE);
+        } else if let Some(back) = &self.back {
+            put(back);
         }
     }
 
@@ -78,22 +143,26 @@ impl Mirror {
             return;
         }
         self.blocked = !writable;
-        if self.blocked { while put(&self.front) {} } else { while take(&self.back) {} }
+        if self.blocked {
+            while put(&self.front) {}
+        } else if let Some(back) = &self.back {
+            while take(back, PAGE) {}
+        }
     }
 }
 
 /// Puts one byte in; whether there was room.
-fn put(into: &OwnedFd) -> bool {
+pub(super) fn put(into: &OwnedFd) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte is read from a valid place.
     unsafe { libc::send(into.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) == 1 }
 }
 
-/// Takes what lies there, up to a page; whether there was anything.
-fn take(from: &OwnedFd) -> bool {
-    let mut room = [0_u8; 4_096];
-    // SAFETY: the room is as large as said.
-    unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) > 0 }
+/// Takes what lies there, up to `most` bytes of a page; whether there was anything.
+fn take(from: &OwnedFd, most: usize) -> bool {
+    let mut room = [0_u8; PAGE];
+    // SAFETY: the room is at least as large as said.
+    unsafe { libc::recv(from.as_raw_fd(), room.as_mut_ptr().cast(), most.min(PAGE), libc::MSG_DONTWAIT) > 0 }
 }
 
 fn set_small(fd: &OwnedFd) {
@@ -127,7 +196,11 @@ mod tests {
 
     impl Application {
         fn open() -> (Self, Mirror) {
-            let (fd, mirror) = Mirror::open(libc::SOCK_STREAM | libc::SOCK_CLOEXEC).expect("a pair");
+            Self::open_of(libc::SOCK_STREAM)
+        }
+
+        fn open_of(kind: libc::c_int) -> (Self, Mirror) {
+            let (fd, mirror) = Mirror::open(kind | libc::SOCK_CLOEXEC).expect("a pair");
             // SAFETY: the descriptor was just made for us.
             (Self(unsafe { OwnedFd::from_raw_fd(fd) }), mirror)
         }
@@ -161,6 +234,65 @@ mod tests {
     }
 
     #[test]
+    fn the_failure_of_a_stream_shows_until_it_is_told_and_the_hang_up_stays() {
+        for blocked in [false, true] {
+            let (application, mut mirror) = Application::open();
+            mirror.show(if blocked { 0 } else { OUT });
+            mirror.show(OUT | IN | RDHUP | HUP | ERR);
+            assert_eq!(application.polled(), OUT | IN | RDHUP | HUP | ERR, "blocked before: {blocked}");
+            mirror.show(OUT | IN | RDHUP | HUP);
+            assert_eq!(application.polled(), OUT | IN | RDHUP | HUP);
+            assert!(mirror.is_spent());
+        }
+    }
+
+    #[test]
+    fn the_failure_of_a_datagram_shows_until_it_is_told_and_may_come_again() {
+        let (application, mut mirror) = Application::open_of(libc::SOCK_DGRAM);
+        for before in [OUT, OUT | IN] {
+            for _ in 0..3 {
+                mirror.show(before);
+                mirror.show(before | ERR);
+                assert_eq!(application.polled(), before | ERR);
+                mirror.show(before);
+                assert_eq!(application.polled(), before);
+            }
+            mirror.show(OUT);
+            assert_eq!(application.polled(), OUT);
+        }
+        mirror.show(OUT | IN | RDHUP);
+        assert_eq!(application.polled(), OUT | IN | RDHUP);
+    }
+
+    #[test]
+    fn an_arrival_is_an_event_again_for_those_who_want_edges() {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let (application, mut mirror) = Application::open_of(kind);
+            // SAFETY: takes a number; the descriptor that it gives is nobody else's.
+            let set = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
+            let wanted = (libc::EPOLLIN | libc::EPOLLET).cast_unsigned();
+            let mut event = libc::epoll_event { events: wanted, u64: 0 };
+            let (watched, set) = (application.0.as_raw_fd(), set.as_raw_fd());
+            // SAFETY: the event lives for the call.
+            assert_eq!(unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, watched, &raw mut event) }, 0);
+            // SAFETY: there is room for one event.
+            let mut told = || unsafe { libc::epoll_wait(set, &raw mut event, 1, 0) };
+            mirror.show(OUT | IN);
+            assert_eq!((told(), told()), (1, 0));
+            mirror.show_arrival();
+            assert_eq!(told(), 0, "nobody wants to know");
+            mirror.show_edges();
+            for _ in 0..1_000 {
+                mirror.show_arrival();
+                assert_eq!((told(), told()), (1, 0));
+            }
+            assert_eq!(application.polled(), OUT | IN);
+            mirror.show(OUT);
+            assert_eq!(application.polled(), OUT, "nothing lies in it");
+        }
+    }
+
+    #[test]
     fn the_application_sets_the_mode_that_the_library_sees() {
         let (application, mirror) = Application::open();
         assert!(!mirror.is_nonblocking());
@@ -172,6 +304,8 @@ mod tests {
     #[test]
     fn the_librarys_own_descriptors_leave_the_low_numbers_to_the_application() {
         let (_application, mirror) = Application::open();
-        assert!(mirror.front.as_raw_fd() >= 1_024 && mirror.back.as_raw_fd() >= 1_024);
+        assert!(
+            mirror.front.as_raw_fd() >= 1_024 && mirror.back.as_ref().is_some_and(|back| back.as_raw_fd() >= 1_024)
+        );
     }
 }

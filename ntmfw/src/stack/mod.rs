@@ -5,11 +5,17 @@
 //! UDP uses smoltcp for nothing: a datagram is a header and bytes.
 
 pub(crate) mod bindings;
+mod cork;
+pub(crate) mod endpoint;
+mod fault;
 pub(crate) mod icmp;
 pub(crate) mod ip;
+pub(crate) mod listener;
 pub(crate) mod mirror;
 pub(crate) mod parker;
 pub(crate) mod readiness;
+mod remains;
+mod segment;
 pub(crate) mod tcp;
 pub(crate) mod timers;
 pub(crate) mod udp;
@@ -23,9 +29,12 @@ use ntm_proto::time::Instant;
 
 use crate::runtime::Core;
 use crate::stack::bindings::Bindings;
+use crate::stack::endpoint::Endpoint;
 use crate::stack::ip::Packet;
-use crate::stack::tcp::{Connection, Listener};
-use crate::stack::udp::UdpEndpoint;
+use crate::stack::listener::Listener;
+use crate::stack::remains::{Remains, Reply};
+use crate::stack::segment::Segment;
+use crate::stack::tcp::Connection;
 use crate::sync::Shared;
 
 /// Connections in the table; what comes on top is refused.
@@ -41,8 +50,11 @@ pub(crate) struct FlowId {
 #[derive(Debug, Default)]
 pub(crate) struct Stack {
     connections: Shared<HashMap<FlowId, Arc<Connection>>>,
+    remains: Remains,
     pub(crate) tcp: Bindings<Listener>,
-    pub(crate) udp: Bindings<UdpEndpoint>,
+    pub(crate) udp: Bindings<Endpoint>,
+    /// Of ICMP echoes; their identifiers are ports here.
+    pub(crate) echo: Bindings<Endpoint>,
 }
 
 impl Stack {
@@ -65,7 +77,7 @@ impl Stack {
                 continue;
             }
             match packet.protocol {
-                ip::UDP => self.handle_udp(core, now, &packet),
+                ip::UDP if !udp::deliver(core, &packet) => icmp::send_unreachable(core, now, &packet),
                 ip::ICMP | ip::ICMPV6 => icmp::handle(core, now, &packet),
                 _ => {}
             }
@@ -77,7 +89,8 @@ impl Stack {
         let Some((flow, segments)) = run else { return };
         let mut segments = &segments[..];
         if let Some(connection) = self.connection(&flow) {
-            if !connection.is_over() || !tcp::is_first(segments) {
+            let begins = segments.first().and_then(|packet| Segment::parse(packet)).is_some_and(|one| one.is_first());
+            if !connection.is_over() || !begins {
                 connection.receive(core, now, segments);
                 return;
             }
@@ -86,7 +99,7 @@ impl Stack {
         }
         while let Some((first, rest)) = segments.split_first() {
             segments = rest;
-            if tcp::accept(core, now, flow, first) {
+            if listener::accept(core, now, flow, first) {
                 if let Some(connection) = self.connection(&flow)
                     && !rest.is_empty()
                 {
@@ -94,16 +107,21 @@ impl Stack {
                 }
                 return;
             }
-            tcp::refuse(core, now, first);
+            self.handle_stray(core, now, flow, first);
         }
     }
 
-    fn handle_udp(&self, core: &Core, now: Instant, packet: &Packet<'_>) {
-        let Some((remote, local)) = packet.endpoints() else { return };
-        let Some(data) = udp::data(packet.payload) else { return };
-        match self.udp.find(local, Some(remote)) {
-            Some(endpoint) => endpoint.receive(remote, data),
-            None => icmp::send_unreachable(core, now, packet),
+    /// A segment that belongs to no connection: to one that was, or to none.
+    fn handle_stray(&self, core: &Core, now: Instant, flow: FlowId, bytes: &[u8]) {
+        let Some(packet) = Packet::parse(bytes) else { return };
+        let Some(segment) = Segment::of(&packet) else { return };
+        match self.remains.reply(now, flow, &segment) {
+            Some(Reply::Nothing) => {}
+            Some(Reply::Acknowledge(last)) => {
+                segment::answer(core, now, &packet, last.sequence, last.acknowledge, ip::TCP_ACK);
+            }
+            Some(Reply::Reset(last)) => segment::answer(core, now, &packet, last.sequence, 0, ip::TCP_RST),
+            None => segment::refuse(core, now, &packet, &segment),
         }
     }
 
@@ -121,6 +139,8 @@ impl Stack {
             Some(old) if !old.is_over() => false,
             _ => {
                 connections.insert(connection.flow, connection.clone());
+                drop(connections);
+                self.remains.forget(&connection.flow);
                 true
             }
         }

@@ -67,6 +67,13 @@ impl Readiness {
         self.reflect();
     }
 
+    /// More came of what there was already.
+    pub(crate) fn show_arrival(&self) {
+        if let Some(mirror) = self.mirror.lock().as_ref() {
+            mirror.lock().show_arrival();
+        }
+    }
+
     pub(crate) fn add_waiter(&self, parker: &Arc<Parker>, want: u32) {
         self.waiters.lock().push((parker.clone(), want));
     }

@@ -1,8 +1,7 @@
-//! TCP connections and the ports that accept them.
+//! TCP connections.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,13 +12,14 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
 
 use crate::errno::{Errno, Result};
-use crate::packet::route::Sender;
 use crate::runtime::Core;
 use crate::stack::FlowId;
-use crate::stack::bindings::Holder;
-use crate::stack::ip::{self, Packet};
+use crate::stack::cork::Cork;
+use crate::stack::ip::{self, Stamp};
+use crate::stack::listener::Listener;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Readiness};
-use crate::stack::wire::{Wire, stack_time};
+use crate::stack::segment::Segment;
+use crate::stack::wire::{WayOut, Wire, stack_time};
 use crate::sync::Lock;
 
 /// How long a connection may take to be made: Linux's six retransmissions of a SYN.
@@ -27,7 +27,15 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(127);
 /// How long data may stay unacknowledged: Linux's fifteen retransmissions. A node may be without a network for
 /// so long and its connections go on.
 const DATA_PATIENCE: Duration = Duration::from_secs(924);
+/// How long the other end may take to finish being accepted: Linux's five retransmissions of a SYN-ACK.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(63);
+/// How long data of a connection that was closed may stay unacknowledged: Linux's eight retransmissions.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(100);
+/// What is due sooner than this keeps a closed connection from being reduced to its remains.
+const SOON: Duration = Duration::from_secs(1);
 const DEFAULT_BUFFER: usize = 512 << 10;
+/// Without options.
+const HEADER: usize = 20;
 
 /// What a connection begins with.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +43,31 @@ pub(crate) struct TcpOptions {
     pub(crate) receive_buffer: usize,
     pub(crate) send_buffer: usize,
     pub(crate) no_delay: bool,
+    /// Only whole segments are sent.
+    pub(crate) cork: bool,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) user_timeout: Option<Duration>,
+    pub(crate) stamp4: Stamp,
+    pub(crate) stamp6: Stamp,
+}
+
+impl TcpOptions {
+    fn stamp(&self, flow: &FlowId) -> Stamp {
+        if flow.remote.is_ipv4() { self.stamp4 } else { self.stamp6 }
+    }
+}
+
+/// What `TCP_INFO` tells of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    /// Data bytes that were acknowledged, and received in order.
+    pub(crate) acknowledged: u64,
+    pub(crate) received: u64,
+    pub(crate) segments_out: u32,
+    pub(crate) segments_in: u32,
+    pub(crate) since_sent: Option<Duration>,
+    pub(crate) since_received: Option<Duration>,
+    pub(crate) receive_room: usize,
 }
 
 impl Default for TcpOptions {
@@ -45,8 +76,11 @@ impl Default for TcpOptions {
             receive_buffer: DEFAULT_BUFFER,
             send_buffer: DEFAULT_BUFFER,
             no_delay: false,
+            cork: false,
             keep_alive: None,
             user_timeout: None,
+            stamp4: Stamp::default(),
+            stamp6: Stamp::default(),
         }
     }
 }
@@ -65,16 +99,25 @@ struct Inner {
     interface: Interface,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
-    sender: Sender,
+    way_out: WayOut,
     /// When the timer table will wake the connection.
     armed: Option<Instant>,
     options: TcpOptions,
     error: Option<Errno>,
+    /// It waits to be begun: who has the other end's address is being asked.
+    reserved: bool,
     established: bool,
     /// The application shut its receiving side: what comes is thrown away.
     deaf: bool,
     /// The application has closed it.
     abandoned: bool,
+    /// What was given to be sent and waits for more.
+    cork: Cork,
+    /// Bytes that passed from and to the application.
+    taken: u64,
+    given: u64,
+    segments_in: u32,
+    data_in_at: Option<Instant>,
 }
 
 impl Connection {
@@ -86,12 +129,13 @@ impl Connection {
             source_port: flow.local.port(),
             destination_port: flow.remote.port(),
         };
-        let mut sender = Sender::new(key);
+        let mut way_out = WayOut::new(key);
+        way_out.class = options.stamp(&flow).class;
         let mut seed = [0; 8];
         let _ = getrandom::fill(&mut seed);
         let mut config = InterfaceConfig::new(HardwareAddress::Ip);
         config.random_seed = u64::from_be_bytes(seed);
-        let mut wire = Wire { core, now, incoming: &[], sender: &mut sender };
+        let mut wire = Wire { core, now, incoming: &[], way_out: &mut way_out };
         let mut interface = Interface::new(config, &mut wire, stack_time(now));
         // A network of everything: packets are for this connection, or were not given to it.
         interface.update_ip_addrs(|addresses| {
@@ -103,49 +147,86 @@ impl Connection {
         // none does. The recovery layer that is to come brings its own.
         socket.set_congestion_control(CongestionControl::None);
         socket.set_timeout(Some(CONNECT_PATIENCE.into()));
-        apply(&mut socket, &options);
+        apply(&mut socket, &options, options.stamp(&flow).hops);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         let inner = Inner {
             interface,
             sockets,
             handle,
-            sender,
+            way_out,
             armed: None,
             options,
             error: None,
+            reserved: false,
             established: false,
             deaf: false,
             abandoned: false,
+            cork: Cork::default(),
+            taken: 0,
+            given: 0,
+            segments_in: 0,
+            data_in_at: None,
         };
         Self { flow, readiness: Readiness::default(), inner: Lock::new(inner), over: AtomicBool::new(false), listener }
     }
 
-    /// Begins a connection; its SYN is on its way.
-    pub(crate) fn connect(core: &Core, flow: FlowId, options: TcpOptions) -> Result<Arc<Self>> {
-        let now = core.now();
-        let connection = Arc::new(Self::new(core, now, flow, options, None));
-        {
-            let inner = &mut *connection.inner.lock();
+    /// A connection to be begun with [`begin`](Self::begin), which has its ports.
+    pub(crate) fn reserve(core: &Core, flow: FlowId, options: TcpOptions) -> Result<Arc<Self>> {
+        let connection = Arc::new(Self::new(core, core.now(), flow, options, None));
+        connection.inner.lock().reserved = true;
+        if core.stack.add(&connection) { Ok(connection) } else { Err(Errno(libc::EADDRNOTAVAIL)) }
+    }
+
+    /// Sends the SYN; or, where `error` says why nobody can be reached, ends it with that.
+    pub(crate) fn begin(self: &Arc<Self>, core: &Core, known: Result<()>) {
+        let inner = &mut *self.inner.lock();
+        if !std::mem::take(&mut inner.reserved) {
+            return;
+        }
+        let begun = known.and_then(|()| {
             let socket = inner.sockets.get_mut::<Socket<'_>>(inner.handle);
             let context = inner.interface.context();
-            socket.connect(context, endpoint(flow.remote), endpoint(flow.local)).map_err(|_| Errno(libc::EINVAL))?;
+            let begun = socket.connect(context, endpoint(self.flow.remote), endpoint(self.flow.local));
+            begun.map_err(|_| Errno(libc::EINVAL))
+        });
+        if let Err(error) = begun {
+            inner.fail(error);
         }
-        if !core.stack.add(&connection) {
-            return Err(Errno(libc::EADDRNOTAVAIL));
+        self.run(core, core.now(), inner, &[]);
+    }
+
+    /// A connection that the other end begins.
+    pub(crate) fn incoming(core: &Core, now: Instant, flow: FlowId, listener: &Arc<Listener>) -> Arc<Self> {
+        let connection = Self::new(core, now, flow, listener.options(), Some(Arc::downgrade(listener)));
+        {
+            let inner = &mut *connection.inner.lock();
+            let local = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
+            let socket = inner.socket();
+            socket.set_timeout(Some(ACCEPT_PATIENCE.into()));
+            socket.listen(local).expect("a new socket listens at a port that is not zero");
         }
-        connection.with(core, |_| ());
-        Ok(connection)
+        Arc::new(connection)
     }
 
     /// Takes segments that came for this connection.
     pub(crate) fn receive(self: &Arc<Self>, core: &Core, now: Instant, segments: &[&[u8]]) {
         let inner = &mut *self.inner.lock();
         let before = inner.state();
+        inner.segments_in = inner.segments_in.wrapping_add(u32::try_from(segments.len()).unwrap_or_default());
+        let mut parsed = segments.iter().filter_map(|packet| Segment::parse(packet));
+        let reset = parsed.clone().any(|segment| segment.has(ip::TCP_RST));
+        let unread = inner.socket().recv_queue();
+        if parsed.any(|segment| segment.data > 0) {
+            inner.data_in_at = Some(now);
+        }
         self.run(core, now, inner, segments);
-        if inner.state() == State::Closed && before != State::Closed && segments.iter().any(|packet| is_reset(packet)) {
+        if unread > 0 && inner.socket().recv_queue() > unread {
+            self.readiness.show_arrival();
+        }
+        if inner.state() == State::Closed && before != State::Closed && reset {
             let refused = matches!(before, State::SynSent | State::SynReceived | State::Listen);
-            inner.fail(if refused { libc::ECONNREFUSED } else { libc::ECONNRESET });
+            inner.fail(Errno(if refused { libc::ECONNREFUSED } else { libc::ECONNRESET }));
             self.show(inner);
         }
     }
@@ -158,40 +239,42 @@ impl Connection {
         }
         inner.armed = None;
         let before = inner.state();
+        if inner.cork.until().is_some_and(|until| until <= at) {
+            inner.uncork();
+        }
         self.run(core, core.now(), inner, &[]);
         if inner.state() == State::Closed && !matches!(before, State::Closed | State::TimeWait | State::LastAck) {
-            inner.fail(libc::ETIMEDOUT);
+            inner.fail(Errno(libc::ETIMEDOUT));
             self.show(inner);
         }
     }
 
-    /// Queues what fits and sends what may go. `EAGAIN` where nothing fits.
-    pub(crate) fn send(self: &Arc<Self>, core: &Core, data: &[u8]) -> Result<usize> {
+    /// Queues what fits and sends what may go; `more` will come in a moment. `EAGAIN` where nothing fits.
+    pub(crate) fn send(self: &Arc<Self>, core: &Core, data: &[u8], more: bool) -> Result<usize> {
         self.with(core, |inner| {
             inner.check()?;
+            let reserved = inner.reserved;
             let socket = inner.socket();
             if !socket.may_send() {
-                let early = matches!(socket.state(), State::SynSent | State::SynReceived);
+                let early = reserved || matches!(socket.state(), State::SynSent | State::SynReceived);
                 return Err(Errno(if early { libc::EAGAIN } else { libc::EPIPE }));
             }
-            match socket.send_slice(data) {
-                Ok(0) if !data.is_empty() => Err(Errno(libc::EAGAIN)),
-                Ok(taken) => Ok(taken),
-                Err(_) => Err(Errno(libc::EPIPE)),
-            }
+            let taken = inner.queue(core.now(), data, more)?;
+            inner.taken += taken as u64;
+            Ok(taken)
         })
     }
 
     /// Gives what has come; 0 at the end of the stream, `EAGAIN` where nothing has come.
     pub(crate) fn recv(self: &Arc<Self>, core: &Core, room: &mut [u8], peek: bool) -> Result<usize> {
         let inner = &mut *self.inner.lock();
-        let deaf = inner.deaf;
-        let failed = inner.error;
+        let (deaf, failed, reserved) = (inner.deaf, inner.error, inner.reserved);
         let socket = inner.socket();
         if socket.can_recv() {
             let got = if peek { socket.peek_slice(room) } else { socket.recv_slice(room) };
             let got = got.map_err(|_| Errno(libc::ENOTCONN))?;
             if !peek {
+                inner.given += got as u64;
                 // What was taken may open the window, or leave nothing to read.
                 let wants_to_send = inner.is_due(core.now());
                 if wants_to_send {
@@ -209,6 +292,7 @@ impl Connection {
         }
         match socket.state() {
             State::SynSent | State::SynReceived => Err(Errno(libc::EAGAIN)),
+            _ if reserved => Err(Errno(libc::EAGAIN)),
             _ if deaf || !socket.may_recv() => Ok(0),
             _ => Err(Errno(libc::EAGAIN)),
         }
@@ -217,11 +301,12 @@ impl Connection {
     /// No more will be sent, received, or neither.
     pub(crate) fn shutdown(self: &Arc<Self>, core: &Core, receiving: bool, sending: bool) -> Result<()> {
         self.with(core, |inner| {
-            if matches!(inner.state(), State::Closed | State::SynSent) {
+            if inner.state() == State::Closed {
                 return Err(Errno(libc::ENOTCONN));
             }
             inner.deaf |= receiving;
             if sending {
+                inner.uncork();
                 inner.socket().close();
             }
             Ok(())
@@ -233,13 +318,22 @@ impl Connection {
     pub(crate) fn close(self: &Arc<Self>, core: &Core, abruptly: bool) {
         self.with(core, |inner| {
             inner.abandoned = true;
-            let unread = inner.socket().recv_queue() > 0;
-            if abruptly || unread {
-                inner.socket().abort();
+            inner.reserved = false;
+            inner.uncork();
+            let socket = inner.socket();
+            if abruptly || socket.recv_queue() > 0 {
+                socket.abort();
             } else {
-                inner.socket().close();
+                socket.close();
+                socket.set_timeout(Some(ORPHAN_PATIENCE.into()));
             }
         });
+    }
+
+    /// Whether it is made, and neither over nor still being made.
+    pub(crate) fn is_connected(&self) -> bool {
+        let inner = &mut *self.inner.lock();
+        inner.established && !matches!(inner.state(), State::Closed | State::TimeWait)
     }
 
     pub(crate) fn is_established(&self) -> bool {
@@ -263,19 +357,40 @@ impl Connection {
     pub(crate) fn set_options(self: &Arc<Self>, core: &Core, options: TcpOptions) {
         self.with(core, |inner| {
             inner.options = options;
-            apply(inner.socket(), &options);
+            inner.way_out.class = options.stamp(&self.flow).class;
+            apply(inner.socket(), &options, options.stamp(&self.flow).hops);
+            if !options.cork {
+                inner.uncork();
+            }
         });
     }
 
     /// Bytes that can be read, and bytes that were not acknowledged yet.
     pub(crate) fn queues(&self) -> (usize, usize) {
         let inner = &mut *self.inner.lock();
-        let socket = inner.socket();
-        (socket.recv_queue(), socket.send_queue())
+        let unacknowledged = inner.unacknowledged();
+        (inner.socket().recv_queue(), unacknowledged)
     }
 
     pub(crate) fn state(&self) -> State {
-        self.inner.lock().state()
+        let inner = &mut *self.inner.lock();
+        if inner.reserved { State::SynSent } else { inner.state() }
+    }
+
+    pub(crate) fn figures(&self, now: Instant) -> Figures {
+        let inner = &mut *self.inner.lock();
+        let unacknowledged = inner.unacknowledged();
+        let socket = inner.socket();
+        let (queued, receive_room) = (socket.recv_queue(), socket.recv_capacity());
+        Figures {
+            acknowledged: inner.taken.saturating_sub(unacknowledged as u64),
+            received: inner.given + queued as u64,
+            segments_out: inner.way_out.segments,
+            segments_in: inner.segments_in,
+            since_sent: inner.way_out.data_at.map(|at| now.since(at)),
+            since_received: inner.data_in_at.map(|at| now.since(at)),
+            receive_room,
+        }
     }
 
     fn with<T>(self: &Arc<Self>, core: &Core, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -287,40 +402,62 @@ impl Connection {
 
     /// Lets the connection act, and draws the consequences.
     fn run(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
-        let Inner { interface, sockets, sender, .. } = inner;
-        let mut wire = Wire { core, now, incoming: segments, sender };
+        let Inner { interface, sockets, way_out, .. } = inner;
+        let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
-        let deaf = inner.deaf;
-        let state = inner.state();
-        if deaf {
-            let socket = inner.socket();
-            while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
+        if inner.deaf {
+            inner.throw_away();
         }
-        if !inner.established && matches!(state, State::Established | State::CloseWait) {
+        if inner.abandoned && inner.socket().recv_queue() > 0 {
+            // Nobody will read it: the other end shall know.
+            inner.abort(core, now);
+        }
+        if !inner.established && matches!(inner.state(), State::Established | State::CloseWait) {
             inner.established = true;
             let patience = inner.options.user_timeout.unwrap_or(DATA_PATIENCE);
             inner.socket().set_timeout(Some(patience.into()));
-            if let Some(listener) = self.listener.as_ref().and_then(Weak::upgrade) {
-                listener.established(self);
+            if let Some(listener) = &self.listener
+                && !listener.upgrade().is_some_and(|listener| listener.established(self))
+            {
+                inner.abandoned = true;
+                inner.abort(core, now);
             }
         }
-        if matches!(state, State::Closed | State::TimeWait)
-            && !self.over.swap(true, Ordering::AcqRel)
-            && !inner.established
-            && let Some(listener) = self.listener.as_ref().and_then(Weak::upgrade)
-        {
-            listener.half_open.fetch_sub(1, Ordering::AcqRel);
-        }
-        if state == State::Closed {
-            core.stack.forget(self);
-        }
+        self.end(core, now, inner);
         self.arm(core, now, inner);
         self.show(inner);
     }
 
+    /// Notes that nothing will come of it any more, where that is so, and leaves what need not stay.
+    fn end(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner) {
+        let state = inner.state();
+        // One that was being accepted listens again after a reset; its port does that, it need not.
+        let over = !inner.reserved && matches!(state, State::Closed | State::TimeWait | State::Listen);
+        if over
+            && !self.over.swap(true, Ordering::AcqRel)
+            && !inner.established
+            && let Some(listener) = self.listener.as_ref().and_then(Weak::upgrade)
+        {
+            listener.half_open_ended();
+        }
+        if over && state != State::TimeWait {
+            core.stack.forget(self);
+        }
+        if inner.abandoned && matches!(state, State::FinWait2 | State::TimeWait) {
+            let next = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+            if next.is_none_or(|delay| delay > SOON.into())
+                && let Some(last) = inner.way_out.last
+            {
+                core.stack.forget(self);
+                core.stack.remains.add(now, self.flow, last);
+            }
+        }
+    }
+
     fn arm(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner) {
-        let Some(delay) = inner.interface.poll_delay(stack_time(now), &inner.sockets) else { return };
-        let at = now + Duration::from_micros(delay.total_micros());
+        let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+        let wanted = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
+        let Some(at) = [wanted, inner.cork.until()].into_iter().flatten().min() else { return };
         if inner.armed.is_none_or(|armed| at < armed) {
             inner.armed = Some(at);
             core.timers.add(at, self);
@@ -332,11 +469,12 @@ impl Connection {
     fn show(&self, inner: &mut Inner) {
         let old = self.readiness.bits();
         let failed = inner.error.is_some();
-        let (deaf, established) = (inner.deaf, inner.established);
+        let (deaf, established, reserved, queued) =
+            (inner.deaf, inner.established, inner.reserved, inner.unacknowledged());
         let socket = inner.socket();
         let state = socket.state();
         let mut bits = 0;
-        let opening = matches!(state, State::SynSent | State::SynReceived | State::Listen);
+        let opening = reserved || matches!(state, State::SynSent | State::SynReceived | State::Listen);
         if !opening {
             let ended = !socket.may_recv() || deaf;
             if socket.can_recv() || ended {
@@ -345,7 +483,7 @@ impl Connection {
             if ended && established {
                 bits |= RDHUP;
             }
-            let free = socket.send_capacity() - socket.send_queue();
+            let free = socket.send_capacity().saturating_sub(queued);
             let roomy = free >= socket.send_capacity() / 4 || (old & OUT != 0 && free > 0);
             if !socket.may_send() || roomy {
                 bits |= OUT;
@@ -375,8 +513,58 @@ impl Inner {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    fn fail(&mut self, error: libc::c_int) {
-        self.error.get_or_insert(Errno(error));
+    fn fail(&mut self, error: Errno) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Bytes that the other end has not acknowledged, those that wait for more among them.
+    fn unacknowledged(&mut self) -> usize {
+        self.socket().send_queue() + self.cork.len()
+    }
+
+    /// Takes what fits of `data`.
+    fn queue(&mut self, now: Instant, data: &[u8], more: bool) -> Result<usize> {
+        let corked = more || self.options.cork;
+        let free = self.socket().send_capacity().saturating_sub(self.unacknowledged());
+        let taken = data.len().min(free);
+        if taken == 0 && !data.is_empty() {
+            return Err(Errno(libc::EAGAIN));
+        }
+        if !corked && self.cork.len() == 0 {
+            return self.socket().send_slice(&data[..taken]).map_err(|_| Errno(libc::EPIPE));
+        }
+        self.cork.hold(now, &data[..taken]);
+        if corked {
+            let segment = ntm_node::VIRTUAL_MTU - ip::header_length(self.way_out.destination()) - HEADER;
+            let Self { sockets, handle, cork, .. } = self;
+            let full = cork.full(segment);
+            let sent = sockets.get_mut::<Socket<'_>>(*handle).send_slice(full).unwrap_or_default();
+            cork.release(sent);
+        } else {
+            self.uncork();
+        }
+        Ok(taken)
+    }
+
+    /// What waited for more waits no longer.
+    fn uncork(&mut self) {
+        let Self { sockets, handle, cork, .. } = self;
+        if cork.len() > 0 {
+            let sent = sockets.get_mut::<Socket<'_>>(*handle).send_slice(cork.all()).unwrap_or(cork.len());
+            cork.release(sent);
+        }
+    }
+
+    fn throw_away(&mut self) {
+        let socket = self.socket();
+        while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
+    }
+
+    /// Ends it with a reset, which is sent.
+    fn abort(&mut self, core: &Core, now: Instant) {
+        self.socket().abort();
+        let Self { interface, sockets, way_out, .. } = self;
+        interface.poll(stack_time(now), &mut Wire { core, now, incoming: &[], way_out }, sockets);
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -385,153 +573,14 @@ impl Inner {
     }
 }
 
-fn apply(socket: &mut Socket<'_>, options: &TcpOptions) {
+fn apply(socket: &mut Socket<'_>, options: &TcpOptions, hops: u8) {
     socket.set_nagle_enabled(!options.no_delay);
     socket.set_keep_alive(options.keep_alive.map(Into::into));
+    // smoltcp panics at zero hops.
+    socket.set_hop_limit(Some(hops.max(1)));
     if let Some(patience) = options.user_timeout {
         socket.set_timeout(Some(patience.into()));
     }
-}
-
-/// A port that accepts connections.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    pub(crate) readiness: Readiness,
-    backlog: AtomicUsize,
-    half_open: AtomicUsize,
-    queue: Lock<VecDeque<Arc<Connection>>>,
-    options: Lock<TcpOptions>,
-}
-
-impl Listener {
-    pub(crate) fn new(backlog: usize, options: TcpOptions) -> Self {
-        Self {
-            readiness: Readiness::default(),
-            backlog: AtomicUsize::new(backlog),
-            half_open: AtomicUsize::new(0),
-            queue: Lock::default(),
-            options: Lock::new(options),
-        }
-    }
-
-    pub(crate) fn set_backlog(&self, backlog: usize) {
-        self.backlog.store(backlog, Ordering::Release);
-    }
-
-    pub(crate) fn set_options(&self, options: TcpOptions) {
-        *self.options.lock() = options;
-    }
-
-    /// The next connection that was made.
-    pub(crate) fn accept(&self) -> Result<Arc<Connection>> {
-        let mut queue = self.queue.lock();
-        let next = queue.pop_front();
-        self.readiness.set(if queue.is_empty() { 0 } else { IN });
-        next.ok_or(Errno(libc::EAGAIN))
-    }
-
-    /// Takes a new connection up, if there is room for it.
-    fn admit(&self) -> bool {
-        let waiting = self.queue.lock().len() + self.half_open.load(Ordering::Acquire);
-        if waiting > self.backlog.load(Ordering::Acquire) {
-            return false;
-        }
-        self.half_open.fetch_add(1, Ordering::AcqRel);
-        true
-    }
-
-    fn established(&self, connection: &Arc<Connection>) {
-        self.half_open.fetch_sub(1, Ordering::AcqRel);
-        let mut queue = self.queue.lock();
-        queue.push_back(connection.clone());
-        self.readiness.set(IN);
-    }
-
-    /// The application closed the port: what nobody accepted is reset.
-    pub(crate) fn close(&self, core: &Core) {
-        let left: Vec<_> = self.queue.lock().drain(..).collect();
-        for connection in left {
-            connection.close(core, true);
-        }
-    }
-}
-
-impl Holder for Listener {
-    fn fits(&self, _: Option<SocketAddr>) -> Option<u8> {
-        // Sharing a port, the one with the fewest waiting is next.
-        Some(u8::MAX - u8::try_from(self.queue.lock().len()).unwrap_or(u8::MAX))
-    }
-}
-
-/// Whether a connection was begun by the first of these segments.
-pub(crate) fn is_first(segments: &[&[u8]]) -> bool {
-    let flags = segments.first().and_then(|packet| flags(packet)).unwrap_or_default();
-    flags & (ip::TCP_SYN | ip::TCP_ACK | ip::TCP_RST) == ip::TCP_SYN
-}
-
-/// A segment for which there is no connection: one is made if it begins one and somebody listens. True also where
-/// it is dropped because too many wait: the other end will try again.
-pub(crate) fn accept(core: &Core, now: Instant, flow: FlowId, segment: &[u8]) -> bool {
-    if !is_first(&[segment]) {
-        return false;
-    }
-    let Some(listener) = core.stack.tcp.find(flow.local, Some(flow.remote)) else { return false };
-    if !listener.admit() {
-        return true;
-    }
-    let options = *listener.options.lock();
-    let connection = Arc::new(Connection::new(core, now, flow, options, Some(Arc::downgrade(&listener))));
-    {
-        let inner = &mut *connection.inner.lock();
-        let local = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
-        if inner.socket().listen(local).is_err() {
-            return false;
-        }
-    }
-    if core.stack.add(&connection) {
-        connection.receive(core, now, &[segment]);
-    } else {
-        listener.half_open.fetch_sub(1, Ordering::AcqRel);
-    }
-    true
-}
-
-/// Answers a segment that belongs to nothing with a reset (RFC 9293, 3.5.2).
-pub(crate) fn refuse(core: &Core, now: Instant, segment: &[u8]) {
-    let Some(packet) = Packet::parse(segment) else { return };
-    let Some(tcp) = packet.payload.first_chunk::<20>() else { return };
-    let flags = tcp[13];
-    if flags & ip::TCP_RST != 0 {
-        return;
-    }
-    let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-    let acknowledged: [u8; 4] = [tcp[8], tcp[9], tcp[10], tcp[11]];
-    let data = packet.payload.len().saturating_sub(usize::from(tcp[12] >> 4) * 4);
-    let control = u32::from(flags & ip::TCP_SYN != 0) + u32::from(flags & 1 != 0);
-    let length = u32::try_from(data).unwrap_or_default() + control;
-    let (sequence, acknowledge, flags) = if flags & ip::TCP_ACK != 0 {
-        (acknowledged, [0; 4], ip::TCP_RST)
-    } else {
-        ([0; 4], sequence.wrapping_add(length).to_be_bytes(), ip::TCP_RST | ip::TCP_ACK)
-    };
-    let mut reply = [0; 60];
-    let start = ip::write_header(&mut reply, packet.destination, packet.source, ip::TCP, 64, 20);
-    let header = &mut reply[start..start + 20];
-    header[..2].copy_from_slice(&tcp[2..4]);
-    header[2..4].copy_from_slice(&tcp[..2]);
-    header[4..8].copy_from_slice(&sequence);
-    header[8..12].copy_from_slice(&acknowledge);
-    header[12] = 5 << 4;
-    header[13] = flags;
-    crate::packet::route::send_single(core, now, &reply[..start + 20]);
-}
-
-fn is_reset(packet: &[u8]) -> bool {
-    flags(packet).is_some_and(|flags| flags & ip::TCP_RST != 0)
-}
-
-fn flags(packet: &[u8]) -> Option<u8> {
-    Packet::parse(packet)?.payload.get(13).copied()
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {

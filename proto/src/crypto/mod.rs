@@ -20,6 +20,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
+#[cfg(any(feature = "aws-lc", feature = "pure-rust"))]
+pub mod chacha_only;
 #[cfg(feature = "pure-rust")]
 pub mod pure;
 
