@@ -26,10 +26,10 @@ pub struct Config {
 }
 
 /// A segment that leaves: cut to `segment` bytes of payload each where it has more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Transmit<'a> {
     /// IP and TCP headers; the whole packet where the payload is empty.
-    pub headers: &'a [u8],
+    pub headers: &'a mut [u8],
     pub payload: &'a [u8],
     pub segment: usize,
     /// The packet may be marked instead of dropped.
@@ -151,7 +151,7 @@ impl Recovery {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
         if let Some(packet) = self.raw.pop_front() {
             self.leaving = packet;
-            return Some(Transmit { headers: &self.leaving, payload: &[], segment: usize::MAX, ecn_capable: false });
+            return Some(Transmit { headers: &mut self.leaving, payload: &[], segment: usize::MAX, ecn_capable: false });
         }
         self.flow.as_mut()?.poll_transmit(now)
     }
@@ -167,12 +167,34 @@ impl Recovery {
         }
     }
 
-    /// The way to the peer is another one, of which `memory` is known. Where the old one took with it what was in
-    /// flight (`old_is_dead`), that leaves again at once.
-    pub fn handle_path_change(&mut self, memory: &PathMemory, old_is_dead: bool) {
+    /// The way to the peer is another one, of which `memory` is known. Where the old one has fallen silent, what was
+    /// in flight leaves again at once.
+    pub fn handle_path_change(&mut self, now: Instant, memory: &PathMemory) {
         self.config.memory = *memory;
         if let Some(flow) = &mut self.flow {
-            flow.sender.handle_path_change(memory, old_is_dead);
+            flow.sender.handle_path_change(now, memory);
+        }
+    }
+
+    /// What is known of the path; it counts until the handshake is done.
+    pub fn set_memory(&mut self, memory: &PathMemory) {
+        self.config.memory = *memory;
+    }
+
+    /// Gives another control the charge.
+    pub fn set_algorithm(&mut self, algorithm: Algorithm) {
+        if algorithm != self.config.algorithm {
+            self.config.algorithm = algorithm;
+            if let Some(flow) = &mut self.flow {
+                flow.sender.set_algorithm(algorithm);
+            }
+        }
+    }
+
+    /// The connection is over: nothing is sent again.
+    pub fn stop(&mut self) {
+        if let Some(flow) = &mut self.flow {
+            flow.sender.clear();
         }
     }
 
@@ -339,17 +361,16 @@ impl Flow {
     }
 
     fn depart(&mut self, departure: &Departure) -> Option<Transmit<'_>> {
-        let piece = self.sender.piece(departure)?;
+        let Self { sender, receiver, headers, .. } = self;
+        let piece = sender.piece(departure)?;
         let mut flags = ACK;
-        for (flag, set) in [
-            (ECE, self.receiver.echoes()),
-            (FIN, piece.fin),
-            (PSH, piece.push),
-            (CWR, departure.reduced),
-        ] {
+        for (flag, set) in
+            [(ECE, receiver.echoes()), (FIN, piece.fin), (PSH, piece.push), (CWR, departure.reduced)]
+        {
             flags |= if set { flag } else { 0 };
         }
-        self.headers.write(&Fields {
+        self.ack_due = false;
+        let headers = headers.write(&Fields {
             sequence: seq::wire(departure.start),
             acknowledgment: seq::wire(self.acknowledged),
             window: self.window,
@@ -358,13 +379,8 @@ impl Flow {
             payload: piece.payload.len(),
             capable: departure.capable,
         });
-        self.ack_due = false;
-        Some(Transmit {
-            headers: self.headers.written(),
-            payload: piece.payload,
-            segment: usize::try_from(self.sender.segment()).unwrap_or(usize::MAX),
-            ecn_capable: departure.capable,
-        })
+        let segment = usize::try_from(sender.segment()).unwrap_or(usize::MAX);
+        Some(Transmit { headers, payload: piece.payload, segment, ecn_capable: departure.capable })
     }
 
     /// An acknowledgment of all that is in order, with these blocks.
@@ -372,7 +388,7 @@ impl Flow {
         let next = self.receiver.next();
         let window = self.receiver.edge().saturating_sub(next) >> self.agreement.own_scale;
         self.ack_due = false;
-        self.headers.write(&Fields {
+        let headers = self.headers.write(&Fields {
             sequence: seq::wire(self.sender.nxt()),
             acknowledgment: seq::wire(next),
             window: u16::try_from(window).unwrap_or(u16::MAX),
@@ -381,6 +397,6 @@ impl Flow {
             payload: 0,
             capable: false,
         });
-        Transmit { headers: self.headers.written(), payload: &[], segment: usize::MAX, ecn_capable: false }
+        Transmit { headers, payload: &[], segment: usize::MAX, ecn_capable: false }
     }
 }

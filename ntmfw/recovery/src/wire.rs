@@ -223,8 +223,7 @@ impl Headers {
         !self.template.is_empty()
     }
 
-    /// Writes headers; [`written`](Self::written) gives them.
-    pub(crate) fn write(&mut self, fields: &Fields<'_>) {
+    pub(crate) fn write(&mut self, fields: &Fields<'_>) -> &mut [u8] {
         let out = &mut self.written;
         out.clear();
         out.extend_from_slice(&self.template);
@@ -246,10 +245,7 @@ impl Headers {
         tcp[12] = words << 4;
         tcp[13] = fields.flags;
         tcp[14..16].copy_from_slice(&fields.window.to_be_bytes());
-    }
-
-    pub(crate) fn written(&self) -> &[u8] {
-        &self.written
+        out
     }
 }
 
@@ -299,7 +295,7 @@ mod tests {
         let packet = segment(5, 6, ACK, 0);
         headers.learn(&Segment::parse(&packet).expect("a segment"));
         let blocks = [(10, 20), (u32::MAX, 4), (50, 60), (70, 80)];
-        headers.write(&Fields {
+        let written = headers.write(&Fields {
             sequence: 7,
             acknowledgment: 8,
             window: 9,
@@ -308,11 +304,11 @@ mod tests {
             payload: 0,
             capable: true,
         });
-        let read = Segment::parse(headers.written()).expect("a segment");
+        let read = Segment::parse(written).expect("a segment");
         assert_eq!((read.sequence, read.acknowledgment, read.window), (7, 8, 9));
         assert_eq!((read.flags, read.payload.len()), (ACK | ECE, 0));
         assert_eq!(read.blocks(), (blocks, 4));
-        assert_eq!(Ecn::from_bits(headers.written()[1]), Ecn::Capable);
+        assert_eq!(Ecn::from_bits(written[1]), Ecn::Capable);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) fn cut(transmit: &Transmit<'_>, mut give: impl FnMut(Vec<u8>)) {
     let count = transmit.payload.len().div_ceil(transmit.segment);
     for (number, part) in transmit.payload.chunks(transmit.segment).enumerate() {
         let mut packet = Vec::with_capacity(transmit.headers.len() + part.len());
-        packet.extend_from_slice(transmit.headers);
+        packet.extend_from_slice(&*transmit.headers);
         packet.extend_from_slice(part);
         let total = packet.len();
         let tcp = if packet[0] >> 4 == 4 {

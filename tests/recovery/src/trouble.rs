@@ -94,13 +94,13 @@ fn change(world: &mut World, random: &mut Random, flow: usize) -> Duration {
                 link.conditions.down = false;
             }
             if random.chance(0.5) {
-                world.change_path(flow, &PathMemory::default(), true);
+                world.change_path(flow, &PathMemory::default());
             }
             down
         }
         1 => {
             world.links[direction].conditions = conditions(random);
-            world.change_path(flow, &PathMemory::default(), random.chance(0.5));
+            world.change_path(flow, &PathMemory::default());
             Duration::ZERO
         }
         2 => {

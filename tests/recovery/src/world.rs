@@ -136,9 +136,9 @@ impl World {
         self.turn(2 * flow + 1, Vec::new());
     }
 
-    pub fn change_path(&mut self, flow: usize, memory: &PathMemory, old_is_dead: bool) {
+    pub fn change_path(&mut self, flow: usize, memory: &PathMemory) {
         for endpoint in [2 * flow, 2 * flow + 1] {
-            self.endpoints[endpoint].recovery.handle_path_change(memory, old_is_dead);
+            self.endpoints[endpoint].recovery.handle_path_change(self.now, memory);
             self.turn(endpoint, Vec::new());
         }
     }

@@ -402,20 +402,28 @@ impl Sender {
         self.control.congested(now, signal);
     }
 
-    /// The way to the peer is another one. Where the old one took with it what was in flight, that is sent again
-    /// at once.
-    pub(crate) fn handle_path_change(&mut self, memory: &PathMemory, old_is_dead: bool) {
+    /// The way to the peer is another one. Where the old one has fallen silent it took with it what was in flight,
+    /// and that is sent again at once.
+    pub(crate) fn handle_path_change(&mut self, now: Instant, memory: &PathMemory) {
+        let silent = self.is_silent(now);
         self.control.restart(&memory.start(self.segment));
         self.pacer.reset();
         self.timers.path_changed();
         self.rack.forget();
-        self.trips = RoundTrips::new();
+        self.trips.begin_anew();
         self.phase = Phase::Open;
         self.doubt.active = false;
-        if old_is_dead {
-            self.board.lose(|_| true);
+        if silent {
+            let lost = self.board.lose(|_| true);
+            self.rate.lose(lost);
             self.transmit_at_once();
         }
+        self.arm(now);
+    }
+
+    pub(crate) fn set_algorithm(&mut self, algorithm: Algorithm) {
+        let learnt = self.learnt();
+        self.control = algorithm.controller(&learnt.start(self.segment));
     }
 
     /// What the next connection on this path may begin with.

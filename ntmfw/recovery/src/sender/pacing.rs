@@ -7,28 +7,39 @@ use ntm_proto::time::Instant;
 /// A burst lasts so long at the pacing rate: at most a thousand wake-ups a second, however fast the path.
 const BURST: Duration = Duration::from_millis(1);
 
+/// How late timers come at worst that still are made up for.
+const MAX_LATE: Duration = Duration::from_millis(4);
+
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
     /// When the next burst may leave.
     next: Instant,
+    /// Something waits for that.
+    waiting: bool,
 }
 
 impl Pacer {
     /// How many bytes may leave now, or when some may.
-    pub(crate) fn allowance(&self, now: Instant, rate: Option<u64>, segment: u64) -> Result<u64, Instant> {
+    pub(crate) fn allowance(&mut self, now: Instant, rate: Option<u64>, segment: u64) -> Result<u64, Instant> {
         let Some(rate) = rate else { return Ok(u64::MAX) };
-        if self.next > now { Err(self.next) } else { Ok(burst(rate, segment)) }
+        if self.next > now {
+            self.waiting = true;
+            return Err(self.next);
+        }
+        Ok(burst(rate, segment))
     }
 
     pub(crate) fn sent(&mut self, now: Instant, rate: Option<u64>, bytes: u64) {
         let Some(rate) = rate else { return };
         // A timer that came late is made up for, idle time is not.
-        let from = if now.since(self.next) <= BURST { self.next } else { now };
+        let late = self.waiting && now.since(self.next) <= MAX_LATE;
+        let from = if late { self.next } else { now };
         self.next = from + time(bytes, rate);
+        self.waiting &= self.next <= now;
     }
 
     pub(crate) fn reset(&mut self) {
-        self.next = Instant::ZERO;
+        *self = Self::default();
     }
 }
 

@@ -18,16 +18,22 @@ pub(crate) struct RoundTrips {
     variation: Duration,
     latest: Duration,
     minimum: Option<(Duration, Instant)>,
+    /// The next sample counts alone: the others are another path's.
+    outdated: bool,
 }
 
 impl RoundTrips {
     pub(crate) const fn new() -> Self {
-        Self { smoothed: None, variation: Duration::ZERO, latest: Duration::ZERO, minimum: None }
+        Self { smoothed: None, variation: Duration::ZERO, latest: Duration::ZERO, minimum: None, outdated: false }
     }
 
     pub(crate) fn sample(&mut self, now: Instant, sample: Duration) {
         let sample = sample.max(Duration::from_micros(1));
         self.latest = sample;
+        if core::mem::take(&mut self.outdated) {
+            self.minimum = None;
+            self.smoothed = None;
+        }
         match self.smoothed {
             None => {
                 self.smoothed = Some(sample);
@@ -42,6 +48,11 @@ impl RoundTrips {
             Some((minimum, at)) if minimum < sample && now.since(at) < MINIMUM_LIFETIME => {}
             _ => self.minimum = Some((sample, now)),
         }
+    }
+
+    /// What follows is measured on another path. Until then the old values are the best guess.
+    pub(crate) fn begin_anew(&mut self) {
+        self.outdated = true;
     }
 
     pub(crate) fn smoothed(&self) -> Option<Duration> {

@@ -10,6 +10,8 @@ use crate::seq::Position;
 /// Probes before the timeout, each after twice the time of the last. RFC 8985 sends one; as in QUIC (RFC 9002) more of
 /// them shorten the wait where a burst of losses takes the first as well.
 const MAX_PROBES: u32 = 4;
+/// No probe sooner than this: a receiver may have to be scheduled first.
+const MIN_PROBE: Duration = Duration::from_millis(10);
 /// How long a receiver may hold back an acknowledgment of a single segment: Linux's 40 ms, and its timer's grain.
 const ACK_DELAY: Duration = Duration::from_millis(50);
 
@@ -26,6 +28,8 @@ pub(crate) struct Timers {
     pub(crate) reorder_at: Option<Instant>,
     /// From when on the peer is silent: its last progress, or the last transmission if that is later.
     silent_since: Option<Instant>,
+    /// When something was acknowledged last.
+    progress_at: Option<Instant>,
     armed: Option<(Instant, Kind)>,
     /// Timeouts in a row.
     backoff: u32,
@@ -51,6 +55,7 @@ impl Timers {
         self.backoff = 0;
         self.probes = 0;
         self.silent_since = Some(now);
+        self.progress_at = Some(now);
     }
 
     pub(crate) fn transmitted(&mut self, now: Instant) {
@@ -59,6 +64,7 @@ impl Timers {
 
     pub(crate) fn path_changed(&mut self) {
         self.backoff = 0;
+        self.probes = 0;
         self.probe = None;
         self.reorder_at = None;
     }
@@ -111,7 +117,7 @@ impl Sender {
             Some(smoothed) if quiet && self.selective && timers.probes < MAX_PROBES && timers.backoff == 0 => {
                 let single = self.board.flying() <= self.segment;
                 let patience = smoothed * 2 + if single { ACK_DELAY } else { Duration::ZERO };
-                let probe = since + patience.max(Duration::from_millis(1)) * (1 << timers.probes);
+                let probe = since + patience.max(MIN_PROBE) * (1 << timers.probes);
                 Some(if probe < timeout { (probe, Kind::Probe) } else { (timeout, Kind::Timeout) })
             }
             _ => Some((timeout, Kind::Timeout)),
@@ -142,6 +148,12 @@ impl Sender {
             Kind::Timeout => self.time_out(now),
         }
         self.arm(now);
+    }
+
+    /// Whether more was sent than a round trip ago and nothing came back since.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let trip = self.trips.smoothed().unwrap_or_default();
+        !self.board.is_empty() && self.timers.progress_at.is_none_or(|at| at + trip * 2 <= now)
     }
 
     /// The path changed: whatever is lost begins to leave without waiting.
