@@ -41,12 +41,9 @@ impl PathMemory {
     /// Begins with half of the window that others had: they may still be there.
     pub(crate) fn start(&self, segment: u64) -> Start {
         match self.known {
-            Some(known) => Start {
-                segment,
-                window: Some(known.window / 2),
-                threshold: known.threshold,
-                trip: Some(known.trip),
-            },
+            Some(known) => {
+                Start { segment, window: Some(known.window / 2), threshold: known.threshold, trip: Some(known.trip) }
+            }
             None => Start { segment, window: None, threshold: None, trip: None },
         }
     }

@@ -68,13 +68,7 @@ struct Flow {
 
 impl Recovery {
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            handshake: Handshake::default(),
-            flow: None,
-            raw: VecDeque::new(),
-            leaving: Vec::new(),
-        }
+        Self { config, handshake: Handshake::default(), flow: None, raw: VecDeque::new(), leaving: Vec::new() }
     }
 
     /// A buffer of at least `length` bytes, whatever they are, for smoltcp to write a packet into.
@@ -151,7 +145,12 @@ impl Recovery {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
         if let Some(packet) = self.raw.pop_front() {
             self.leaving = packet;
-            return Some(Transmit { headers: &mut self.leaving, payload: &[], segment: usize::MAX, ecn_capable: false });
+            return Some(Transmit {
+                headers: &mut self.leaving,
+                payload: &[],
+                segment: usize::MAX,
+                ecn_capable: false,
+            });
         }
         self.flow.as_mut()?.poll_transmit(now)
     }
@@ -364,9 +363,7 @@ impl Flow {
         let Self { sender, receiver, headers, .. } = self;
         let piece = sender.piece(departure)?;
         let mut flags = ACK;
-        for (flag, set) in
-            [(ECE, receiver.echoes()), (FIN, piece.fin), (PSH, piece.push), (CWR, departure.reduced)]
-        {
+        for (flag, set) in [(ECE, receiver.echoes()), (FIN, piece.fin), (PSH, piece.push), (CWR, departure.reduced)] {
             flags |= if set { flag } else { 0 };
         }
         self.ack_due = false;

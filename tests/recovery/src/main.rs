@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ntm_recovery::Algorithm;
-use ntm_recovery_sim::trouble::{Summary, episode};
 use ntm_recovery_sim::report;
+use ntm_recovery_sim::trouble::{Summary, episode};
 
 #[derive(Parser)]
 #[command(about = "TCP recovery on simulated links")]

@@ -65,8 +65,7 @@ pub fn plots(directory: &Path) -> std::io::Result<()> {
     for algorithm in Algorithm::ALL {
         for (name, conditions) in scenes {
             let config = Config { algorithm, ..Config::default() };
-            let trace =
-                scenario::trace(config, conditions, Duration::from_secs(20), Duration::from_millis(20), 1);
+            let trace = scenario::trace(config, conditions, Duration::from_secs(20), Duration::from_millis(20), 1);
             let title = format!("{}, {name}: {} Mbit/s, 40 ms", algorithm.name(), conditions.rate / MEGABIT);
             std::fs::write(directory.join(format!("{}-{name}.svg", algorithm.name())), trace.svg(&title))?;
         }

@@ -43,11 +43,8 @@ impl Summary {
 pub fn episode(seed: u64) -> Result<Summary, String> {
     let mut random = Random::new(seed);
     let mut world = World::new(conditions(&mut random), conditions(&mut random), seed);
-    let config = Config {
-        algorithm: random.pick(&Algorithm::ALL),
-        ecn: random.chance(0.5),
-        memory: PathMemory::default(),
-    };
+    let config =
+        Config { algorithm: random.pick(&Algorithm::ALL), ecn: random.chance(0.5), memory: PathMemory::default() };
     let volume = |random: &mut Random| if random.chance(0.2) { 0 } else { 1 << random.between(4, 24) };
     let flow = world.add(Flow {
         config,

@@ -120,7 +120,11 @@ impl Curve {
 }
 
 impl Controller for Cubic {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a window is positive and far below 2^63")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a window is positive and far below 2^63"
+    )]
     fn window(&self) -> u64 {
         self.window as u64
     }

@@ -24,7 +24,10 @@ pub(crate) struct HyStart {
 enum Phase {
     SlowStart,
     /// Round trips grew: slower, to see whether they go on growing.
-    Conservative { baseline: Duration, rounds: u32 },
+    Conservative {
+        baseline: Duration,
+        rounds: u32,
+    },
     Done,
 }
 

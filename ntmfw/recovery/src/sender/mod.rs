@@ -60,9 +60,14 @@ pub(crate) struct Ack {
 enum Phase {
     Open,
     /// Losses were found; until everything sent by then is acknowledged.
-    Recovery { until: Position },
+    Recovery {
+        until: Position,
+    },
     /// Nothing came back for a timeout. `judged` when it is known whether the timeout was right (RFC 5682).
-    Timeout { until: Position, judged: bool },
+    Timeout {
+        until: Position,
+        judged: bool,
+    },
 }
 
 /// What must hold for the last congestion to have been none.
@@ -218,11 +223,8 @@ impl Sender {
             self.note_duplicate(ack);
             return News::Old;
         }
-        let news = if ack.position > una || ack.window != self.window || self.is_idle() {
-            News::Yes
-        } else {
-            News::Duplicate
-        };
+        let news =
+            if ack.position > una || ack.window != self.window || self.is_idle() { News::Yes } else { News::Duplicate };
         self.window = ack.window;
         self.edge = self.edge.max(ack.position + ack.window);
         self.process(now, ack);
@@ -430,7 +432,6 @@ impl Sender {
     pub(crate) fn learnt(&self) -> PathMemory {
         PathMemory::of(self.control.window(), self.control.threshold(), self.trips.smoothed())
     }
-
 
     /// How it stands, for whoever draws or shows it.
     pub(crate) fn view(&self) -> View {

@@ -91,12 +91,7 @@ impl Rack {
     }
 
     /// Declares lost what is; how many bytes, and when to look again.
-    pub(crate) fn detect(
-        &self,
-        now: Instant,
-        board: &mut Scoreboard,
-        at: &Circumstances,
-    ) -> (u64, Option<Instant>) {
+    pub(crate) fn detect(&self, now: Instant, board: &mut Scoreboard, at: &Circumstances) -> (u64, Option<Instant>) {
         let Some(newest) = self.newest else { return (0, None) };
         let patience = self.trip + self.window(board, at);
         let mut next: Option<Instant> = None;

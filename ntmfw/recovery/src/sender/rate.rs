@@ -41,13 +41,7 @@ pub(crate) struct DeliveryRate {
 
 impl DeliveryRate {
     pub(crate) const fn new() -> Self {
-        Self {
-            delivered: 0,
-            delivered_at: Instant::ZERO,
-            first_sent_at: Instant::ZERO,
-            lost: 0,
-            app_limited_until: 0,
-        }
+        Self { delivered: 0, delivered_at: Instant::ZERO, first_sent_at: Instant::ZERO, lost: 0, app_limited_until: 0 }
     }
 
     pub(crate) fn delivered(&self) -> u64 {

@@ -325,11 +325,7 @@ fn alike(one: &Run, other: &Run) -> bool {
     match one.state {
         State::Delivered => other.state == State::Delivered,
         state => {
-            state == other.state
-                && one.resent
-                && other.resent
-                && one.sent_at == other.sent_at
-                && state == State::Flying
+            state == other.state && one.resent && other.resent && one.sent_at == other.sent_at && state == State::Flying
         }
     }
 }

@@ -175,9 +175,9 @@ impl Sender {
         let window = self.rack.window(&self.board, &self.circumstances());
         let segment = self.segment;
         // What was sent a moment ago may yet arrive.
-        let lost = self.board.lose(|run| {
-            Some(run.end) == first && run.end - una <= segment || run.sent_at + patience + window <= now
-        });
+        let lost = self
+            .board
+            .lose(|run| Some(run.end) == first && run.end - una <= segment || run.sent_at + patience + window <= now);
         let lost = if self.board.lost() == 0 { self.board.lose_first(segment) } else { lost };
         self.rate.lose(lost);
         if !matches!(self.phase, Phase::Timeout { .. }) {
