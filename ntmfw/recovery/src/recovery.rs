@@ -64,6 +64,8 @@ struct Flow {
     peer_window: u16,
     /// For smoltcp: acknowledgments whose data waits.
     bare: Option<Vec<u8>>,
+    /// The byte that smoltcp probed a closed window with, and where it belongs.
+    probe: Option<(Position, u8)>,
 }
 
 impl Recovery {
@@ -238,6 +240,7 @@ impl Flow {
             ack_due: false,
             peer_window: 0,
             bare: None,
+            probe: None,
         };
         flow.receiver.offer(receive_from, agreement.offered);
         flow.settle(agreement);
@@ -260,10 +263,21 @@ impl Flow {
             self.sender.recycle(buffer);
             return None;
         }
-        let end = self.sender.end();
+        let mut end = self.sender.end();
         let start = seq::extend(end, read.sequence);
+        if let Some((at, byte)) = self.probe
+            && at == end
+            && start == end + 1
+        {
+            // It was no probe: to smoltcp the window was open by this byte.
+            self.sender.keep(vec![byte], 0, 1, false, false);
+            end = self.sender.end();
+        }
         let keep_alive = data == 1 && start + 1 == end && self.sender.is_idle();
         let probe = data == 1 && start == end && self.sender.is_beyond_window(start);
+        if probe {
+            self.probe = Some((start, read.payload[0]));
+        }
         if keep_alive || probe || start > end {
             return Some(buffer);
         }

@@ -216,6 +216,8 @@ impl Sender {
             self.keeper.release(ack.position);
             self.board.skip_to(ack.position);
         } else if ack.position > self.board.nxt() {
+            // The probe again, with data behind it that has not left yet.
+            self.edge = self.edge.max((ack.position + ack.window).min(self.end() + ack.window));
             return News::Yes;
         }
         let una = self.board.una();
@@ -248,7 +250,11 @@ impl Sender {
         if advanced {
             self.timers.progressed(now);
         }
-        let trip = delivery.original_sent_at.map(|sent_at| now.since(sent_at));
+        // What was sent before a timeout may have arrived long ago, its acknowledgment lost with an outage.
+        let trip = delivery.original_sent_at.map(|sent_at| match self.timers.timed_out_since(sent_at) {
+            true => now.since(sent_at).min(self.trips.most_credible()),
+            false => now.since(sent_at),
+        });
         if let Some(trip) = trip {
             self.trips.sample(now, trip);
         }

@@ -55,6 +55,11 @@ impl RoundTrips {
         self.outdated = true;
     }
 
+    /// The largest sample to believe where another explanation is likely.
+    pub(crate) fn most_credible(&self) -> Duration {
+        self.smoothed.map_or(INITIAL_TIMEOUT, |smoothed| smoothed * 4)
+    }
+
     pub(crate) fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }

@@ -31,6 +31,7 @@ pub(crate) struct Timers {
     /// When something was acknowledged last.
     progress_at: Option<Instant>,
     armed: Option<(Instant, Kind)>,
+    timed_out_at: Option<Instant>,
     /// Timeouts in a row.
     backoff: u32,
     /// The probe that waits for its answer: where data ended then, and whether it was data sent before.
@@ -60,6 +61,11 @@ impl Timers {
 
     pub(crate) fn transmitted(&mut self, now: Instant) {
         self.silent_since = Some(now);
+    }
+
+    /// Whether there was a timeout at or after `sent_at`.
+    pub(crate) fn timed_out_since(&self, sent_at: Instant) -> bool {
+        self.timed_out_at.is_some_and(|at| at >= sent_at)
     }
 
     pub(crate) fn path_changed(&mut self) {
@@ -163,6 +169,7 @@ impl Sender {
 
     fn time_out(&mut self, now: Instant) {
         self.timers.backoff += 1;
+        self.timers.timed_out_at = Some(now);
         self.timers.silent_since = Some(now);
         self.timers.probe = None;
         let reneged = self.board.runs().next().is_some_and(|run| run.state == super::scoreboard::State::Delivered);
