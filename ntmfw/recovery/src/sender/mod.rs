@@ -215,10 +215,10 @@ impl Sender {
             // A window probe was accepted: smoltcp sent it past the scoreboard.
             self.keeper.release(ack.position);
             self.board.skip_to(ack.position);
-        } else if ack.position > self.board.nxt() {
-            // The probe again, with data behind it that has not left yet.
-            self.edge = self.edge.max((ack.position + ack.window).min(self.end() + ack.window));
+        } else if ack.position > self.end() {
             return News::Yes;
+        } else if ack.position > self.board.nxt() {
+            self.note_sent(now, ack.position);
         }
         let una = self.board.una();
         if ack.position < una {
@@ -231,6 +231,14 @@ impl Sender {
         self.edge = self.edge.max(ack.position + ack.window);
         self.process(now, ack);
         news
+    }
+
+    /// The probe was accepted, and is known as data by now that has not left. When it was sent is not known.
+    fn note_sent(&mut self, now: Instant, until: Position) {
+        let start = self.board.nxt();
+        let snapshot = self.rate.sending(now, self.board.flying(), until - start);
+        self.board.extend(now, until - start, snapshot);
+        self.board.resend(start, until, now, snapshot);
     }
 
     fn process(&mut self, now: Instant, ack: &Ack) {
