@@ -60,7 +60,7 @@ fn trouble(hours: f64, first_seed: u64) -> Result<(), String> {
     let wanted = Duration::from_secs_f64(hours * 3_600.0);
     let mut total = Summary::default();
     let mut seed = first_seed;
-    while total.time < wanted {
+    while total.episodes == 0 || total.time < wanted {
         total.add(&episode(seed)?);
         seed += 1;
     }

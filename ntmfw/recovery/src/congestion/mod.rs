@@ -1,5 +1,6 @@
 //! Congestion control: how much may be in flight, and how fast it may leave.
 
+mod bbr;
 mod cubic;
 mod hystart;
 
@@ -11,6 +12,7 @@ use ntm_proto::time::Instant;
 
 pub use crate::sender::rate::RateSample;
 
+use self::bbr::Bbr;
 use self::cubic::Cubic;
 
 /// RFC 6928: ten segments to begin with.
@@ -24,10 +26,12 @@ pub enum Algorithm {
     /// RFC 9438, with HyStart++ (RFC 9406).
     #[default]
     Cubic,
+    /// The IETF's draft of BBR, without its bounds by random loss.
+    Bbr,
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 1] = [Self::Cubic];
+    pub const ALL: [Self; 2] = [Self::Cubic, Self::Bbr];
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
@@ -36,12 +40,14 @@ impl Algorithm {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 
     pub(crate) fn controller(self, start: &Start) -> Box<dyn Controller> {
         match self {
             Self::Cubic => Box::new(Cubic::new(start)),
+            Self::Bbr => Box::new(Bbr::new(start)),
         }
     }
 }
