@@ -11,7 +11,7 @@ LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 
 .PHONY: help build demo demo-servers examples conformance header test check-format lint doc unit pure vectors sim sim-matrix sim-moves sim-setup sim-chaos \
-	sim-long scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
+	sim-long sim-recovery plots-recovery goodput-recovery scale bench bench-parts bench-as bench-servers bench-relay crash-as fuzz purity tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -88,6 +88,16 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
+
+sim-recovery: ## 8 hours of virtual time of random trouble for TCP's recovery
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- trouble --hours 8
+
+plots-recovery: ## congestion windows, flights and round trips over time, as SVG files in docs/results/recovery
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- plots docs/results/recovery
+
+goodput-recovery: ## what one flow gets of simulated links of every kind, cubic and bbr
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion cubic
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion bbr
 
 crash-as: ## the account server killed 50 times under load, nothing acknowledged lost
 	NTM_AS_KILLS=50 $(CARGO) test -p ntm-account --test server -- --nocapture nothing_that_was_acknowledged

@@ -174,6 +174,8 @@ impl Recovery {
         self.config.memory = *memory;
         if let Some(flow) = &mut self.flow {
             flow.sender.handle_path_change(now, memory);
+            // The peer may have lost every acknowledgment of a while.
+            flow.receiver.report_soon();
         }
     }
 

@@ -284,7 +284,6 @@ mod tests {
                 total,
                 trip: Some(TRIP),
                 smoothed: TRIP,
-                minimum: TRIP,
                 rate: Some(RateSample {
                     rate,
                     app_limited: false,

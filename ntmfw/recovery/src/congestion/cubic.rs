@@ -238,7 +238,6 @@ mod tests {
             total: 0,
             trip: Some(TRIP),
             smoothed: TRIP,
-            minimum: TRIP,
             rate: None,
             limited: true,
             recovering: false,

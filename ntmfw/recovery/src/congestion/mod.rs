@@ -84,7 +84,6 @@ pub(crate) struct Acknowledged {
     pub(crate) total: u64,
     pub(crate) trip: Option<Duration>,
     pub(crate) smoothed: Duration,
-    pub(crate) minimum: Duration,
     pub(crate) rate: Option<RateSample>,
     /// The window, not the application, held the sender back within the last round.
     pub(crate) limited: bool,

@@ -136,6 +136,11 @@ impl Receiver {
         self.ready.push_front((segment.packet.to_vec(), segment.transport));
     }
 
+    /// The peer shall hear how things stand.
+    pub(crate) fn report_soon(&mut self) {
+        self.unreported = self.unreported.max(1);
+    }
+
     /// What must be reported at once.
     pub(crate) fn poll_report(&mut self) -> Option<Blocks> {
         if let Some(report) = self.reports.pop_front() {

@@ -291,7 +291,6 @@ impl Sender {
             total: self.rate.delivered(),
             trip,
             smoothed: self.trips.smoothed().unwrap_or_default(),
-            minimum: self.trips.minimum().unwrap_or_default(),
             rate: sample,
             limited: self.limited_until + self.segment >= self.rate.delivered(),
             recovering,

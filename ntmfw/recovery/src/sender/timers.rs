@@ -156,10 +156,11 @@ impl Sender {
         self.arm(now);
     }
 
-    /// Whether more was sent than a round trip ago and nothing came back since.
+    /// Whether an acknowledgment is overdue, and none came for half a round trip.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         let trip = self.trips.smoothed().unwrap_or_default();
-        !self.board.is_empty() && self.timers.progress_at.is_none_or(|at| at + trip * 2 <= now)
+        let overdue = self.board.runs().next().is_some_and(|oldest| oldest.sent_at + trip * 9 / 8 <= now);
+        overdue && self.timers.progress_at.is_none_or(|at| at + trip / 2 <= now)
     }
 
     /// The path changed: whatever is lost begins to leave without waiting.
