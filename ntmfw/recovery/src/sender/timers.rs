@@ -160,7 +160,8 @@ impl Sender {
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         let trip = self.trips.smoothed().unwrap_or_default();
         let overdue = self.board.runs().next().is_some_and(|oldest| oldest.sent_at + trip * 9 / 8 <= now);
-        overdue && self.timers.progress_at.is_none_or(|at| at + trip / 2 <= now)
+        let quiet = overdue && self.timers.progress_at.is_none_or(|at| at + trip / 2 <= now);
+        !self.board.is_empty() && (self.timers.backoff > 0 || quiet)
     }
 
     /// The path changed: whatever is lost begins to leave without waiting.
