@@ -131,6 +131,16 @@ sim-long: tools ## 1,000 seeds of moves and 5,000 of chaos, kept in docs/results
 scale: ## one coordinator with 10^3 to 10^6 registered nodes
 	$(CARGO) run --release --quiet -p ntm-direction --features testing --example scale
 
+sim-recovery: ## 8 hours of virtual time of random trouble for TCP's recovery
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- trouble --hours 8
+
+plots-recovery: ## congestion windows, flights and round trips over time, as SVG files in docs/results/recovery
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- plots docs/results/recovery
+
+goodput-recovery: ## what one flow gets of simulated links of every kind, cubic and bbr
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion cubic
+	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion bbr
+
 manuals: ## docs/man anew from the programs
 	$(CARGO) build --quiet $(PROGRAMS)
 	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man

@@ -8,6 +8,7 @@ use std::time::Instant as HostInstant;
 
 use ntm_node::{Event, Node};
 use ntm_proto::time::Instant;
+use ntm_recovery::Algorithm;
 
 use crate::negotiation::interfaces::{Devices, Known};
 use crate::negotiation::names::Names;
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     interfaces: Known,
     /// Held so that nobody else runs as this node.
     _state: State,
+    /// What holds streams back whose program does not choose.
+    pub(crate) congestion: Algorithm,
     pub(crate) registration: Registration,
     pub(crate) tidings: Tidings,
     closing: AtomicBool,
@@ -56,6 +59,7 @@ impl Core {
         names: Names,
         interfaces: Known,
         state: State,
+        congestion: Algorithm,
     ) -> Self {
         Self {
             origin,
@@ -68,6 +72,7 @@ impl Core {
             timers: Timers::default(),
             interfaces,
             _state: state,
+            congestion,
             registration: Registration::default(),
             tidings: Tidings::default(),
             closing: AtomicBool::new(false),
@@ -210,6 +215,9 @@ impl Core {
         }
         self.registration.handle_event(&event);
         self.tidings.tell(self, &event);
+        if let Event::PathChanged { peer, .. } = &event {
+            self.stack.path_changed(self, peer);
+        }
         self.names.handle_event(self, &event);
     }
 }

@@ -7,6 +7,7 @@
 //! account = "alice"
 //! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
 //! cipher = "fastest"                  # or "chacha20-poly1305": that one and no other
+//! congestion_control = "cubic"         # or "bbr": what holds streams back
 //!
 //! [interfaces]
 //! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ntm_proto::crypto::{Provider, chacha_only, default_provider};
 use ntm_proto::id::Fqdn;
+use ntm_recovery::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -44,6 +46,9 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     #[serde(default)]
     pub(crate) interfaces: InterfaceChoice,
+    /// What holds streams back where the program does not say (`TCP_CONGESTION`).
+    #[serde(default, deserialize_with = "congestion")]
+    pub(crate) congestion_control: Algorithm,
 }
 
 /// What may seal the data between this node and its peers.
@@ -170,6 +175,12 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fqdn, D::Error> {
     let text = String::deserialize(deserializer)?;
     Fqdn::parse(&text).map_err(|why| D::Error::custom(format!("\"{text}\" is no name: {why}")))
+}
+
+fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = Algorithm::ALL.map(Algorithm::name).join(", ");
+    Algorithm::from_name(&text).ok_or_else(|| D::Error::custom(format!("\"{text}\" is none of {known}")))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fqdn>, D::Error> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ntm_node::{FlowKey, Route};
+use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::outer::{DATA_HEADER, RELAYED_HEADER, TAG, write_relayed_header};
 
@@ -98,6 +99,14 @@ impl Gathered {
     }
 }
 
+/// What tells a path from others to the same peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PathName {
+    pub(crate) interface: InterfaceId,
+    pub(crate) to: SocketAddr,
+    pub(crate) relayed: bool,
+}
+
 /// One flow's way out.
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -121,23 +130,29 @@ impl Sender {
         &self.flow
     }
 
-    /// Sends a virtual packet; one with more payload than `segment` is cut into many.
-    pub(crate) fn send(&mut self, core: &Core, now: Instant, packet: &[u8], segment: Option<usize>) {
+    /// The path that packets take, where a single one is proven.
+    pub(crate) fn path(&mut self, core: &Core, now: Instant) -> Option<PathName> {
+        self.renew(core, now);
+        let route = &self.known.as_ref()?.route;
+        Some(PathName { interface: route.interface, to: route.to, relayed: route.relay.is_some() })
+    }
+
+    /// Sends a virtual packet, or a segment as the packets that it is cut into.
+    pub(crate) fn send(&mut self, core: &Core, now: Instant, cut: &Segments<'_>) {
         if core.is_own(self.flow.destination) {
-            core.loop_back(packet.to_vec());
+            core.loop_back(cut.uncut());
             return;
         }
-        let cut = Segments::of(packet, segment);
         self.renew(core, now);
         match &self.known {
             Some(known) if cut.largest() <= known.route.capacity => {
-                if known.send(&cut).is_err() {
+                if known.send(cut).is_err() {
                     // The key is used up: the engine makes another.
                     self.known = None;
-                    send_slowly(core, now, &cut);
+                    send_slowly(core, now, cut);
                 }
             }
-            _ => send_slowly(core, now, &cut),
+            _ => send_slowly(core, now, cut),
         }
     }
 
@@ -220,7 +235,7 @@ impl Known {
 pub(crate) fn send_single(core: &Core, now: Instant, packet: &[u8]) {
     match FlowKey::of(packet) {
         Some(flow) if core.is_own(flow.destination) => core.loop_back(packet.to_vec()),
-        _ => send_slowly(core, now, &Segments::of(packet, None)),
+        _ => send_slowly(core, now, &Segments::whole(packet)),
     }
 }
 

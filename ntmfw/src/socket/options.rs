@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use libc::c_int;
+use ntm_recovery::Algorithm;
 
 use crate::errno::{Errno, Result};
 use crate::socket::state::{Kind, Socket};
@@ -25,9 +26,6 @@ const KEEP_COUNT: c_int = 9;
 const MAX_KEEP_TIME: c_int = 32_767;
 const MAX_KEEP_COUNT: c_int = 127;
 const SMALLEST_SEGMENT: c_int = 88;
-/// There is one way of control, which is none.
-const CONGESTION: &[u8] = b"none";
-
 /// What a socket was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -37,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
+    /// What holds streams back.
+    congestion: Option<Algorithm>,
     /// Bytes that a stream waits for, where more than one is asked for.
     pub(crate) receive_least: c_int,
     /// What is told beside each datagram.
@@ -84,6 +84,7 @@ impl Default for Options {
             receive_timeout: None,
             send_timeout: None,
             linger: None,
+            congestion: None,
             receive_least: 1,
             told: Told::default(),
             receive_buffer: None,
@@ -123,6 +124,7 @@ impl Options {
             keep_alive: self.keep_alive.then(|| seconds(self.keep_idle)),
             user_timeout: (self.user_timeout > 0)
                 .then(|| Duration::from_millis(u64::try_from(self.user_timeout).unwrap_or_default())),
+            congestion: self.congestion,
             stamp4: self.stamp(false, &none),
             stamp6: self.stamp(true, &none),
         }
@@ -273,7 +275,12 @@ pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>>
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
             int(c_int::try_from(largest_segment(socket.family == libc::AF_INET6)).unwrap_or_default())
         }
-        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => [CONGESTION, b"\0"].concat(),
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
+            let chosen = options.congestion.unwrap_or(socket.core.congestion);
+            drop(options);
+            let algorithm = socket.connection().map_or(chosen, |connection| connection.congestion());
+            [algorithm.name().as_bytes(), b"\0"].concat()
+        }
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
             drop(options);
             tcp_info::tcp_info(socket)
@@ -306,7 +313,8 @@ pub(crate) fn set(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> R
             options.set_of_ip(name, value)?;
         } else if level == libc::IPPROTO_TCP && name == libc::TCP_CONGESTION {
             let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-            return if name == CONGESTION { Ok(()) } else { Err(Errno(libc::ENOENT)) };
+            let known = std::str::from_utf8(name).ok().and_then(Algorithm::from_name);
+            options.congestion = Some(known.ok_or(Errno(libc::ENOENT))?);
         } else {
             let number = int_at(value, 0)?;
             match options.switch(level, name) {

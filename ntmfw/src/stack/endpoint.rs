@@ -13,6 +13,7 @@ use crate::errno::{Errno, Result};
 use crate::packet::route::Sender;
 use crate::runtime::Core;
 use crate::stack::bindings::Holder;
+use crate::stack::ip::Segments;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Readiness};
 use crate::sync::Lock;
 
@@ -200,7 +201,7 @@ impl Endpoint {
             Some(sender) if *sender.flow() == flow => sender,
             other => other.insert(Sender::new(flow)),
         };
-        sender.send(core, core.now(), packet, None);
+        sender.send(core, core.now(), &Segments::whole(packet));
     }
 
     fn show(&self, inner: &Inner) {

@@ -159,24 +159,32 @@ fn mapped(address: IpAddr) -> Ipv6Addr {
 /// [`largest`](Self::largest) bytes but the last.
 #[derive(Debug)]
 pub(crate) struct Segments<'a> {
+    /// Of each packet; empty where the payload is a whole packet.
     headers: &'a [u8],
     payload: &'a [u8],
-    /// Where the TCP header begins; equal to the headers' length where nothing is cut.
+    /// Where the TCP header begins.
     transport: usize,
     segment: usize,
 }
 
 impl<'a> Segments<'a> {
-    pub(crate) fn of(packet: &'a [u8], segment: Option<usize>) -> Self {
-        let whole = Self { headers: &packet[..0], payload: packet, transport: 0, segment: packet.len().max(1) };
-        let Some(segment) = segment else { return whole };
-        let transport = if packet.first().is_some_and(|first| first >> 4 == 6) { V6_HEADER } else { V4_HEADER };
-        let Some(offset) = packet.get(transport + 12) else { return whole };
-        let start = transport + usize::from(offset >> 4) * 4;
-        match packet.split_at_checked(start) {
-            Some((headers, payload)) if payload.len() > segment => Self { headers, payload, transport, segment },
-            _ => whole,
+    /// A packet that is small enough.
+    pub(crate) fn whole(packet: &'a [u8]) -> Self {
+        Self { headers: &[], payload: packet, transport: 0, segment: packet.len().max(1) }
+    }
+
+    /// The headers of a TCP segment, and its payload, to be cut to packets with at most `segment` bytes of it.
+    pub(crate) fn cut(headers: &'a [u8], payload: &'a [u8], segment: usize) -> Self {
+        if payload.is_empty() {
+            return Self::whole(headers);
         }
+        let transport = if headers.first().is_some_and(|first| first >> 4 == 6) { V6_HEADER } else { V4_HEADER };
+        Self { headers, payload, transport, segment: segment.max(1) }
+    }
+
+    /// Everything in one piece.
+    pub(crate) fn uncut(&self) -> Vec<u8> {
+        [self.headers, self.payload].concat()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -251,7 +259,9 @@ mod tests {
         for v6 in [false, true] {
             for payload in [1, 999, 1_000, 1_001, 2_000, 2_001, 60_000] {
                 let packet = tcp(v6, payload);
-                let cut = Segments::of(&packet, Some(1_000));
+                let (headers, body) = packet.split_at(packet.len() - payload);
+                let cut = Segments::cut(headers, body, 1_000);
+                assert_eq!(cut.uncut(), packet);
                 let (mut next, mut whole) = (u32::MAX, Vec::new());
                 for number in 0..cut.count() {
                     let mut bytes = vec![0; cut.length(number)];
@@ -274,8 +284,14 @@ mod tests {
     #[test]
     fn what_need_not_be_cut_stays_as_it_is() {
         let packet = tcp(false, 500);
-        for segment in [None, Some(500), Some(1_400)] {
-            let cut = Segments::of(&packet, segment);
+        let (headers, body) = packet.split_at(packet.len() - 500);
+        let ways = [
+            Segments::whole(&packet),
+            Segments::cut(&packet, &[], 500),
+            Segments::cut(headers, body, 500),
+            Segments::cut(headers, body, 1_400),
+        ];
+        for cut in ways {
             let mut bytes = vec![0; cut.length(0)];
             cut.write(0, &mut bytes);
             assert_eq!((cut.count(), bytes), (1, packet.clone()));
@@ -287,7 +303,6 @@ mod tests {
         for packet in [tcp(false, 50), tcp(true, 50)] {
             for length in 0..packet.len() {
                 assert!(Packet::parse(&packet[..length]).is_none());
-                let _ = Segments::of(&packet[..length], Some(10)).count();
             }
             for at in 0..60 {
                 let mut changed = packet.clone();

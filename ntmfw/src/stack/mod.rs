@@ -16,6 +16,7 @@ mod pages;
 pub(crate) mod pair;
 pub(crate) mod parker;
 pub(crate) mod readiness;
+mod recovery;
 mod remains;
 mod segment;
 pub(crate) mod tcp;
@@ -34,6 +35,7 @@ use crate::stack::bindings::Bindings;
 use crate::stack::endpoint::Endpoint;
 use crate::stack::ip::Packet;
 use crate::stack::listener::Listener;
+use crate::stack::recovery::PathMemories;
 use crate::stack::remains::{Remains, Reply};
 use crate::stack::segment::Segment;
 use crate::stack::tcp::Connection;
@@ -57,6 +59,7 @@ pub(crate) struct Stack {
     pub(crate) udp: Bindings<Endpoint>,
     /// Of ICMP echoes; their identifiers are ports here.
     pub(crate) echo: Bindings<Endpoint>,
+    pub(crate) memories: PathMemories,
 }
 
 impl Stack {

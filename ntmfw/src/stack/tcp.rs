@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ntm_node::FlowKey;
 use ntm_proto::time::Instant;
+use ntm_recovery::Algorithm;
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
@@ -50,6 +51,8 @@ pub(crate) struct TcpOptions {
     pub(crate) cork: bool,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) user_timeout: Option<Duration>,
+    /// Which congestion control; none is the configured one.
+    pub(crate) congestion: Option<Algorithm>,
     pub(crate) stamp4: Stamp,
     pub(crate) stamp6: Stamp,
 }
@@ -82,6 +85,7 @@ impl Default for TcpOptions {
             cork: false,
             keep_alive: None,
             user_timeout: None,
+            congestion: None,
             stamp4: Stamp::default(),
             stamp6: Stamp::default(),
         }
@@ -138,7 +142,7 @@ impl Connection {
             source_port: flow.local.port(),
             destination_port: flow.remote.port(),
         };
-        let mut way_out = WayOut::new(key);
+        let mut way_out = WayOut::new(key, options.congestion.unwrap_or(core.congestion));
         way_out.class = options.stamp(&flow).class;
         let mut seed = [0; 8];
         let _ = getrandom::fill(&mut seed);
@@ -159,8 +163,7 @@ impl Connection {
             SocketBuffer::new(bytes)
         };
         let mut socket = Socket::new(buffer(options.receive_buffer), buffer(options.send_buffer));
-        // With smoltcp's CUBIC the simulator finds streams that stand still for ever after an outage; without control
-        // none does. The recovery layer that is to come brings its own.
+        // Control is recovery's.
         socket.set_congestion_control(CongestionControl::None);
         socket.set_timeout(Some(CONNECT_PATIENCE.into()));
         apply(&mut socket, &options, options.stamp(&flow).hops);
@@ -417,6 +420,7 @@ impl Connection {
             inner.options = options;
             inner.asking = false;
             inner.way_out.class = options.stamp(&self.flow).class;
+            inner.way_out.recovery.set_algorithm(options.congestion.unwrap_or(core.congestion));
             apply(inner.socket(), &options, options.stamp(&self.flow).hops);
             if !options.cork {
                 inner.uncork();
@@ -458,6 +462,15 @@ impl Connection {
         }
     }
 
+    /// Packets to the other end go another way now.
+    pub(crate) fn path_changed(self: &Arc<Self>, core: &Core) {
+        self.with(core, |inner| inner.way_out.path_changed(core, core.now()));
+    }
+
+    pub(crate) fn congestion(&self) -> Algorithm {
+        self.inner.lock().way_out.recovery.algorithm()
+    }
+
     fn with<T>(self: &Arc<Self>, core: &Core, act: impl FnOnce(&mut Inner) -> T) -> T {
         let inner = &mut *self.inner.lock();
         let result = act(inner);
@@ -473,8 +486,15 @@ impl Connection {
     /// Lets the connection act, and draws the consequences.
     fn act(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner, segments: &[&[u8]]) {
         let Inner { interface, sockets, way_out, .. } = inner;
+        if !inner.established {
+            way_out.recall(core, now);
+        }
+        if way_out.recovery.poll_timeout().is_some_and(|at| at <= now) {
+            way_out.recovery.handle_timeout(now);
+        }
         let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
+        way_out.flush(core, now);
         if inner.deaf {
             inner.throw_away();
         }
@@ -502,14 +522,15 @@ impl Connection {
         let state = inner.state();
         // One that was being accepted listens again after a reset; its port does that, it need not.
         let over = !inner.reserved && matches!(state, State::Closed | State::TimeWait | State::Listen);
-        if over
-            && !self.over.swap(true, Ordering::AcqRel)
-            && !inner.established
-            && let Some(listener) = self.listener.as_ref().and_then(Weak::upgrade)
-        {
-            listener.half_open_ended();
+        if over && !self.over.swap(true, Ordering::AcqRel) {
+            if inner.established {
+                inner.way_out.bequeath(core, now);
+            } else if let Some(listener) = self.listener.as_ref().and_then(Weak::upgrade) {
+                listener.half_open_ended();
+            }
         }
         if over && state != State::TimeWait {
+            inner.way_out.recovery.stop();
             core.stack.forget(self);
         }
         if inner.abandoned && matches!(state, State::FinWait2 | State::TimeWait) {
@@ -542,7 +563,10 @@ impl Connection {
         self.keep_asking(now, inner);
         let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
         let wanted = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
-        let Some(at) = [wanted, inner.cork.until()].into_iter().flatten().min() else { return };
+        let Some(at) = [wanted, inner.cork.until(), inner.way_out.recovery.poll_timeout()].into_iter().flatten().min()
+        else {
+            return;
+        };
         if inner.armed.is_none_or(|armed| at < armed) {
             inner.armed = Some(at);
             core.timers.add(at, self);
@@ -650,6 +674,7 @@ impl Inner {
         self.socket().abort();
         let Self { interface, sockets, way_out, .. } = self;
         interface.poll(stack_time(now), &mut Wire { core, now, incoming: &[], way_out }, sockets);
+        way_out.flush(core, now);
     }
 
     fn is_due(&mut self, now: Instant) -> bool {

@@ -1,26 +1,23 @@
 //! What smoltcp believes to be its network device: packets that came, and the flow's way out.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use ntm_node::FlowKey;
 use ntm_proto::time::Instant;
+use ntm_recovery::{Algorithm, Config as RecoveryConfig, Ecn, Recovery, Transmit};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant as StackInstant;
 
 use crate::packet::route::Sender;
 use crate::runtime::Core;
-use crate::stack::ip;
+use crate::stack::ip::{self, Segments};
 use crate::stack::remains::Last;
 use crate::stack::segment::Segment;
 
 /// The largest segment that is asked of smoltcp in one piece. Cut for the network it fills one batch.
 const MAX_SEGMENT: usize = 60_000;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 pub(crate) struct Wire<'a> {
     pub(crate) core: &'a Core,
@@ -39,30 +36,62 @@ pub(crate) struct WayOut {
     pub(crate) segments: u32,
     /// When data left last.
     pub(crate) data_at: Option<Instant>,
-    /// The numbers that the last segment ended with.
+    /// The numbers that smoltcp's last segment ended with.
     pub(crate) last: Option<Last>,
+    /// What smoltcp's segments pass, and those that come, before they are sent or seen.
+    pub(crate) recovery: Recovery,
 }
 
 impl WayOut {
-    pub(crate) fn new(flow: FlowKey) -> Self {
-        Self { sender: Sender::new(flow), class: 0, segments: 0, data_at: None, last: None }
+    pub(crate) fn new(flow: FlowKey, algorithm: Algorithm) -> Self {
+        let recovery = Recovery::new(RecoveryConfig { algorithm, ..RecoveryConfig::default() });
+        Self { sender: Sender::new(flow), class: 0, segments: 0, data_at: None, last: None, recovery }
     }
 
     pub(crate) fn destination(&self) -> IpAddr {
         self.sender.flow().destination
     }
 
-    fn send(&mut self, core: &Core, now: Instant, packet: &mut [u8], segment: Option<usize>) {
-        ip::set_class(packet, self.class);
-        if let Some(left) = Segment::parse(packet) {
-            let cut = segment.map_or(1, |size| (left.data as usize).div_ceil(size).max(1));
-            self.segments = self.segments.wrapping_add(u32::try_from(cut).unwrap_or(1));
+    /// smoltcp wrote a packet.
+    fn take(&mut self, now: Instant, packet: Vec<u8>, length: usize, segment: Option<usize>) {
+        if let Some(left) = Segment::parse(&packet[..length]) {
             self.last = Some(Last { sequence: left.end(), acknowledge: left.acknowledge });
-            if left.data > 0 {
+        }
+        self.recovery.handle_outgoing(now, packet, length, segment);
+    }
+
+    /// Sends what may leave now.
+    pub(crate) fn flush(&mut self, core: &Core, now: Instant) {
+        while let Some(Transmit { headers, payload, segment, .. }) = self.recovery.poll_transmit(now) {
+            ip::set_class(headers, self.class);
+            let cut = Segments::cut(headers, payload, segment);
+            self.segments = self.segments.wrapping_add(u32::try_from(cut.count()).unwrap_or(1));
+            if !payload.is_empty() {
                 self.data_at = Some(now);
             }
+            self.sender.send(core, now, &cut);
         }
-        self.sender.send(core, now, packet, segment);
+    }
+
+    /// What others learnt of the path is for a connection that is being made.
+    pub(crate) fn recall(&mut self, core: &Core, now: Instant) {
+        if let Some(path) = self.sender.path(core, now) {
+            self.recovery.set_memory(&core.stack.memories.of(now, self.destination(), path));
+        }
+    }
+
+    /// What it learnt is for others.
+    pub(crate) fn bequeath(&mut self, core: &Core, now: Instant) {
+        if let Some(path) = self.sender.path(core, now) {
+            core.stack.memories.learn(now, self.destination(), path, self.recovery.learnt());
+        }
+    }
+
+    /// Packets go another way now.
+    pub(crate) fn path_changed(&mut self, core: &Core, now: Instant) {
+        let path = self.sender.path(core, now);
+        let known = path.map(|path| core.stack.memories.of(now, self.destination(), path)).unwrap_or_default();
+        self.recovery.handle_path_change(now, &known);
     }
 }
 
@@ -81,13 +110,30 @@ pub(crate) fn stack_time(now: Instant) -> StackInstant {
     StackInstant::from_micros(i64::try_from(now.as_nanos() / 1_000).unwrap_or(i64::MAX))
 }
 
-pub(crate) struct Incoming<'a>(&'a [u8]);
+pub(crate) struct Incoming<'a>(Cow<'a, [u8]>);
 
 pub(crate) struct Outgoing<'a> {
     core: &'a Core,
     now: Instant,
     way_out: &'a mut WayOut,
     segment: Option<usize>,
+}
+
+impl<'a> Wire<'a> {
+    /// The next packet that smoltcp is to see.
+    fn next_inward(&mut self) -> Option<Cow<'a, [u8]>> {
+        let recovery = &mut self.way_out.recovery;
+        loop {
+            if let Some(packet) = recovery.poll_inward() {
+                return Some(Cow::Owned(packet));
+            }
+            let (first, rest) = self.incoming.split_first()?;
+            self.incoming = rest;
+            if recovery.handle_incoming(self.now, first, Ecn::NotCapable) {
+                return Some(Cow::Borrowed(first));
+            }
+        }
+    }
 }
 
 impl Device for Wire<'_> {
@@ -101,10 +147,9 @@ impl Device for Wire<'_> {
         Self: 'b;
 
     fn receive(&mut self, _: StackInstant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
-        let (first, rest) = self.incoming.split_first()?;
-        self.incoming = rest;
+        let packet = self.next_inward()?;
         let outgoing = Outgoing { core: self.core, now: self.now, way_out: self.way_out, segment: None };
-        Some((Incoming(first), outgoing))
+        Some((Incoming(packet), outgoing))
     }
 
     fn transmit(&mut self, _: StackInstant) -> Option<Outgoing<'_>> {
@@ -118,21 +163,17 @@ impl Device for Wire<'_> {
 
 impl RxToken for Incoming<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
+        f(&self.0)
     }
 }
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        SCRATCH.with_borrow_mut(|scratch| {
-            if scratch.len() < length {
-                scratch.resize(length, 0);
-            }
-            let packet = &mut scratch[..length];
-            let result = f(packet);
-            self.way_out.send(self.core, self.now, packet, self.segment);
-            result
-        })
+        let mut packet = self.way_out.recovery.buffer(length);
+        let result = f(&mut packet[..length]);
+        self.way_out.take(self.now, packet, length, self.segment);
+        self.way_out.flush(self.core, self.now);
+        result
     }
 
     fn set_meta(&mut self, meta: PacketMeta) {

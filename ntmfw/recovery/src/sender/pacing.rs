@@ -1,0 +1,88 @@
+//! Spreading what is sent over time, in bursts large enough that timers cost nothing.
+
+use core::time::Duration;
+
+use ntm_proto::time::Instant;
+
+/// A burst lasts so long at the pacing rate: at most a thousand wake-ups a second, however fast the path.
+const BURST: Duration = Duration::from_millis(1);
+
+/// How late timers come at worst that still are made up for.
+const MAX_LATE: Duration = Duration::from_millis(4);
+
+#[derive(Debug, Default)]
+pub(crate) struct Pacer {
+    /// When the next burst may leave.
+    next: Instant,
+    /// Something waits for that.
+    waiting: bool,
+}
+
+impl Pacer {
+    /// How many bytes may leave now, or when some may.
+    pub(crate) fn allowance(&mut self, now: Instant, rate: Option<u64>, segment: u64) -> Result<u64, Instant> {
+        let Some(rate) = rate else { return Ok(u64::MAX) };
+        if self.next > now {
+            self.waiting = true;
+            return Err(self.next);
+        }
+        Ok(burst(rate, segment))
+    }
+
+    pub(crate) fn sent(&mut self, now: Instant, rate: Option<u64>, bytes: u64) {
+        let Some(rate) = rate else { return };
+        // A timer that came late is made up for, idle time is not.
+        let late = self.waiting && now.since(self.next) <= MAX_LATE;
+        let from = if late { self.next } else { now };
+        self.next = from + time(bytes, rate);
+        self.waiting &= self.next <= now;
+    }
+
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn burst(rate: u64, segment: u64) -> u64 {
+    let bytes = u128::from(rate) * BURST.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX).max(segment)
+}
+
+fn time(bytes: u64, rate: u64) -> Duration {
+    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_kept_and_bursts_are_a_millisecond_long() {
+        let mut pacer = Pacer::default();
+        let rate = Some(125_000_000);
+        let (mut now, mut sent, mut wakes) = (Instant::from_millis(1_000), 0, 0);
+        let start = now;
+        while now.since(start) < Duration::from_millis(100) {
+            match pacer.allowance(now, rate, 1_400) {
+                Ok(bytes) => {
+                    pacer.sent(now, rate, bytes);
+                    sent += bytes;
+                }
+                Err(next) => {
+                    now = next;
+                    wakes += 1;
+                }
+            }
+        }
+        assert!((12_500_000..13_000_000).contains(&sent), "{sent} bytes in 100 ms at 1 Gbit/s");
+        assert!(wakes <= 101, "{wakes} wake-ups");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_held_back() {
+        let mut pacer = Pacer::default();
+        pacer.sent(Instant::ZERO, None, 1 << 30);
+        assert_eq!(pacer.allowance(Instant::ZERO, None, 1_400), Ok(u64::MAX));
+    }
+}
