@@ -423,7 +423,7 @@ impl Sender {
         let silent = self.is_silent(now);
         self.control.restart(&memory.start(self.segment));
         self.pacer.reset();
-        self.timers.path_changed();
+        self.timers.path_changed(now);
         self.rack.forget();
         self.trips.begin_anew();
         self.phase = Phase::Open;

@@ -68,7 +68,9 @@ impl Timers {
         self.timed_out_at.is_some_and(|at| at >= sent_at)
     }
 
-    pub(crate) fn path_changed(&mut self) {
+    /// Silence on the old path says nothing of the new one.
+    pub(crate) fn path_changed(&mut self, now: Instant) {
+        self.silent_since = Some(now);
         self.backoff = 0;
         self.probes = 0;
         self.probe = None;
