@@ -148,19 +148,6 @@ ssize_t ntmfw_sendto(int fd,
                      socklen_t address_length);
 
 /*
- `sendmsg(2)`. Ancillary data is not looked at, but for NTM sockets that are passed to another process: they carry
- data from then on.
- */
-ssize_t ntmfw_sendmsg(int fd,
-                      const struct msghdr *message,
-                      int flags);
-
-/*
- `sendmmsg(2)`.
- */
-int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-
-/*
  `recv(2)`.
  */
 ssize_t ntmfw_recv(int fd, void *room, size_t length, int flags);
@@ -176,9 +163,24 @@ ssize_t ntmfw_recvfrom(int fd,
                        socklen_t *address_length);
 
 /*
- `recvmsg(2)`. There is no ancillary data.
+ `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed.
  */
-ssize_t ntmfw_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t ntmfw_sendmsg(int fd,
+                      const struct msghdr *message,
+                      int flags);
+
+/*
+ `sendmmsg(2)`.
+ */
+int ntmfw_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+
+/*
+ `recvmsg(2)`. Ancillary data is what `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, their IPv6 counterparts and
+ `SO_TIMESTAMP` ask for.
+ */
+ssize_t ntmfw_recvmsg(int fd,
+                      struct msghdr *message,
+                      int flags);
 
 /*
  `recvmmsg(2)`. The time-out is looked at between messages, as in the kernel.

@@ -6,12 +6,12 @@
 enum variant variant;
 const char *own_name, *peer_name;
 void *volatile nothing = NULL;
-volatile sig_atomic_t ticks;
+_Atomic int ticks;
 
 static const char *const variant_names[] = { "v4", "v6", "mapped" };
 static char current[128];
 static unsigned passed, failed;
-static volatile unsigned alive;
+static _Atomic unsigned alive;
 static const char *only_subject, *only_test;
 static struct in_addr own4, peer4;
 static struct in6_addr own6, peer6;
@@ -306,8 +306,10 @@ int is_pattern(const unsigned char *bytes, size_t length, size_t at)
 
 static void tick(int number)
 {
+    int error = errno;
     (void)number;
     ticks++;
+    errno = error;
 }
 
 void start_ticking(int flags)

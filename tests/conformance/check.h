@@ -145,7 +145,7 @@ extern void *volatile nothing;
 
 void start_ticking(int flags);
 void stop_ticking(void);
-extern volatile sig_atomic_t ticks;
+extern _Atomic int ticks;
 
 int serve_peer(void);
 

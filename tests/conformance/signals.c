@@ -1,12 +1,14 @@
 /* Signals while a call waits, and the signal of a broken pipe. */
 #include "check.h"
 
-static volatile sig_atomic_t pipes;
+static _Atomic int pipes;
 
 static void note_pipe(int number)
 {
+    int error = errno;
     (void)number;
     pipes++;
+    errno = error;
 }
 
 static void broken_pipes(void)

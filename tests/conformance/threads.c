@@ -60,7 +60,7 @@ struct sleeper {
     int kind;
     ssize_t result;
     int error;
-    volatile int began;
+    _Atomic int began;
 };
 
 static void *sleep_in_call(void *argument)

@@ -53,14 +53,13 @@ pub(crate) struct Names {
 
 type Answer = core::result::Result<Resolved, LookupError>;
 
-/// What is to be done when it is known whether somebody has an address.
-type Task = Box<dyn FnOnce(&Core, Result<()>) + Send>;
+type Task = dyn FnOnce(&Core, Result<()>) + Send;
 
 /// Who waits for an answer.
 enum Waiting {
     Thread(Arc<Lookup>),
     /// Nobody waits, but this is to be done.
-    Task(Task),
+    Task(Box<Task>),
 }
 
 /// What a thread waits for.

@@ -91,6 +91,13 @@ impl Mirror {
             self.failed = false;
             fault::clear(&self.front);
         }
+        // All at once, and before the rest: who polls meanwhile must not see a failed stream as merely writable.
+        if failed && self.is_stream && !self.hung_up {
+            self.failed = true;
+            self.hung_up = true;
+            self.ended = true;
+            self.fail();
+        }
         if bits & RDHUP != 0 && !self.ended {
             self.ended = true;
             self.shut(libc::SHUT_RD);
