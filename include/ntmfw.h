@@ -163,7 +163,8 @@ ssize_t ntmfw_recvfrom(int fd,
                        socklen_t *address_length);
 
 /*
- `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed.
+ `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
+ that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).
  */
 ssize_t ntmfw_sendmsg(int fd,
                       const struct msghdr *message,
@@ -367,8 +368,9 @@ int ntmfw_epoll_pwait(int set,
                       const sigset_t *mask);
 
 /*
- `socket(2)`: streams and datagrams of `AF_INET` and `AF_INET6` are NTM sockets until they meet an address that
- is not virtual; everything else is the kernel's from the start, and in a child of `fork` these are, too.
+ `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM
+ sockets until they meet an address that is not virtual; everything else is the kernel's from the start, and in a child
+ of `fork` these are, too.
  */
 int ntmfw_socket(int domain,
                  int kind,

@@ -17,7 +17,8 @@
 
 #include <ntmfw.h>
 
-#define LONG (3 << 20)
+/* More than all buffers on the way hold. */
+#define LONG (1 << 20)
 
 static char room[LONG];
 
@@ -103,10 +104,11 @@ static void echo(int fd) {
     while ((got = read(fd, part, sizeof part)) > 0) {
         for (ssize_t sent = 0; sent < got;) {
             ssize_t now = write(fd, part + sent, (size_t)(got - sent));
-            if (now < 0) exit(1);
+            if (now < 0) die("write");
             sent += now;
         }
     }
+    if (got < 0) die("read");
 }
 
 static size_t read_all(int fd, char *to, size_t length) {
@@ -172,12 +174,13 @@ static void serve_preforked(const char *port) {
                 struct sockaddr_in6 from, same, own;
                 socklen_t length = sizeof from, same_length = sizeof same, own_length = sizeof own;
                 int fd = ntmfw_accept(listener, (struct sockaddr *)&from, &length);
-                if (fd < 0) _exit(0);
-                if (from.sin6_family == AF_INET6 && ntmfw_getpeername(fd, (struct sockaddr *)&same, &same_length) == 0 &&
-                    ntmfw_getsockname(fd, (struct sockaddr *)&own, &own_length) == 0 &&
-                    memcmp(&from.sin6_addr, &same.sin6_addr, sizeof from.sin6_addr) == 0 &&
-                    own.sin6_port == htons((uint16_t)atoi(port)))
-                    echo(fd);
+                if (fd < 0) die("accept");
+                expect(from.sin6_family == AF_INET6);
+                expect(ntmfw_getpeername(fd, (struct sockaddr *)&same, &same_length) == 0);
+                expect(ntmfw_getsockname(fd, (struct sockaddr *)&own, &own_length) == 0);
+                expect(memcmp(&from.sin6_addr, &same.sin6_addr, sizeof from.sin6_addr) == 0);
+                expect(own.sin6_port == htons((uint16_t)atoi(port)));
+                echo(fd);
                 ntmfw_close(fd);
             }
         }

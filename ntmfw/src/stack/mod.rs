@@ -148,7 +148,7 @@ impl Stack {
         }
     }
 
-    /// Whether some connection still has something to send: bytes, or that it ends.
+    /// Whether some connection that was closed still has something to send: bytes, or that it ends.
     pub(crate) fn has_unsent(&self) -> bool {
         let connections: Vec<_> = self.connections.read().values().cloned().collect();
         connections.iter().any(|connection| connection.has_unsent())

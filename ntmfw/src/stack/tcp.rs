@@ -431,9 +431,10 @@ impl Connection {
         (inner.socket().recv_queue(), unacknowledged)
     }
 
-    /// Whether the peer has not acknowledged everything yet, the end included.
+    /// Whether the application has closed it and the peer has not acknowledged everything yet, the end included.
     pub(crate) fn has_unsent(&self) -> bool {
-        !matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
+        let inner = &mut *self.inner.lock();
+        inner.abandoned && !matches!(inner.state(), State::Closed | State::TimeWait | State::FinWait2)
     }
 
     pub(crate) fn state(&self) -> State {
