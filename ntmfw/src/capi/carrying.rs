@@ -24,7 +24,8 @@ pub const SOL_NTMFW: c_int = 0x4e54;
 ///   something written was not sent yet; else holders read the end.
 /// - The `ntmfw_` calls go on working, in a child as well, but slower than before. Options of TCP are accepted in a child
 ///   without effect. A port that listens gives connections to whoever calls `ntmfw_accept` first, parent or child.
-/// - Datagrams carry data only once they are connected; errors about them are not told.
+/// - Datagrams carry data only once they are connected; errors about them are not told. Copies of the descriptor that
+///   the system's own `dup` made before do not.
 pub const NTMFW_DATA_CARRYING: c_int = 1;
 
 /// The value of an option of this library's own.

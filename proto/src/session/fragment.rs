@@ -324,8 +324,9 @@ mod tests {
     #[test]
     fn a_piece_outside_its_packet_is_refused() {
         let mut reassembler = Reassembler::new();
+        let too_long = MAX_FRAGMENTED + 1;
         for (offset, total, len) in
-            [(0, 0, 0), (0, 10, 0), (5, 10, 6), (10, 10, 1), (u32::MAX, u32::MAX, 1), (0, 65_536, 10)]
+            [(0, 0, 0), (0, 10, 0), (5, 10, 6), (10, 10, 1), (u32::MAX, u32::MAX, 1), (0, too_long, 10)]
         {
             let data = vec![0; len];
             let result = reassembler.handle(NOW, &piece(1, offset, total, &data));

@@ -49,7 +49,7 @@ impl Socket {
         self.become_fresh(state, Some(place));
     }
 
-    /// The last descriptor of the socket was closed, and no call uses it any more.
+    /// Ends what the socket is; it is nothing any more.
     fn close(&self) {
         let state = std::mem::replace(&mut *self.state.lock(), State::Fresh { place: None });
         match state {
