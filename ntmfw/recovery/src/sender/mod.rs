@@ -113,6 +113,8 @@ pub(crate) struct Sender {
     window: u64,
     /// The window held the sender back until so much was delivered.
     limited_until: u64,
+    /// Since when data takes this path.
+    path_since: Instant,
     /// Marks of what was sent before this were answered.
     marked_until: Position,
     /// The next data says that the window was reduced (CWR).
@@ -143,6 +145,7 @@ impl Sender {
             edge: first,
             window: 0,
             limited_until: 0,
+            path_since: Instant::ZERO,
             marked_until: first,
             tell_reduced: false,
             paced_until: None,
@@ -258,10 +261,13 @@ impl Sender {
         if advanced {
             self.timers.progressed(now);
         }
-        // What was sent before a timeout may have arrived long ago, its acknowledgment lost with an outage.
-        let trip = delivery.original_sent_at.map(|sent_at| match self.timers.timed_out_since(sent_at) {
-            true => now.since(sent_at).min(self.trips.most_credible()),
-            false => now.since(sent_at),
+        // What was sent before a timeout may have arrived long ago, its acknowledgment lost with an outage; what was sent on
+        // another path says nothing of this one.
+        let trip = delivery.original_sent_at.filter(|sent_at| *sent_at >= self.path_since).map(|sent_at| {
+            match self.timers.timed_out_since(sent_at) {
+                true => now.since(sent_at).min(self.trips.most_credible()),
+                false => now.since(sent_at),
+            }
         });
         if let Some(trip) = trip {
             self.trips.sample(now, trip);
@@ -426,6 +432,7 @@ impl Sender {
         self.timers.path_changed(now);
         self.rack.forget();
         self.trips.begin_anew();
+        self.path_since = now;
         self.phase = Phase::Open;
         self.doubt.active = false;
         if silent {
