@@ -18,6 +18,7 @@ use ntm_proto::rng::Rng;
 use ntm_proto::session::handshake::Initiator;
 use ntm_proto::time::UnixTime;
 use ntm_proto::wire::message::{Envelope, ErrorCode, Interface, Message, NatMapping, RegistrationRequest};
+use ntm_proto::wire::outer;
 use ntm_raw_node::{Fleet, Happened, Identity};
 use ntm_server::clock::{random, unix_now};
 use support::{Dc, Domain, PATIENCE, data, fqdn, loopback, question, register_all, wait_for};
@@ -188,6 +189,8 @@ fn no_stranger_gets_more_than_three_bytes_for_one() {
     let (_, foreign) = registration(&Domain::new("x.example").node("a", &[]), &dc, 1);
     let mut datagrams =
         vec![valid.clone(), valid.clone(), foreign, vec![0; 1], vec![4; 40], vec![1; 200], vec![0xff; 1_400]];
+    // What is said to relays only.
+    datagrams.push(outer::emit_relay_ping(1));
     datagrams.extend((0..200).map(|_| random::<200>().to_vec()));
     for datagram in datagrams {
         let socket = socket();

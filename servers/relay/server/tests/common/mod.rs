@@ -321,11 +321,11 @@ impl Node {
     /// Binds, again where need be, and proves its address.
     pub(crate) fn bind(&mut self) {
         self.client.index = None;
+        // Only the newest bind's answer counts, so on a slow machine it is given ever more time.
+        let mut patience = Duration::from_millis(20);
         until("a bind is answered", || {
-            let bind = self.client.bind(None);
-            self.send(&bind);
-            self.listen();
-            self.client.index.is_some()
+            patience = (patience * 2).min(Duration::from_secs(2));
+            self.ask(patience)
         });
         let punch = self.client.relayed(&outer::PUNCH);
         self.send(&punch);
@@ -334,12 +334,17 @@ impl Node {
     /// Whether a bind is answered, asked a few times.
     pub(crate) fn is_answered(&mut self) -> bool {
         self.client.index = None;
-        (0..10).any(|_| {
-            let bind = self.client.bind(None);
-            self.send(&bind);
+        (0..3).any(|_| self.ask(Duration::from_millis(100)))
+    }
+
+    fn ask(&mut self, patience: Duration) -> bool {
+        let bind = self.client.bind(None);
+        self.send(&bind);
+        let end = Instant::now() + patience;
+        while self.client.index.is_none() && Instant::now() < end {
             self.listen();
-            self.client.index.is_some()
-        })
+        }
+        self.client.index.is_some()
     }
 }
 
