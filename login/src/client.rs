@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,7 @@ use ntm_proto::wire::identity::{emit_record, parse_cert};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::clock::unix_now;
 use crate::https;
 use crate::message::{ErrorAnswer, LoginRequest, RenewalRequest, TicketAnswer, renewal_signed_part};
 
@@ -195,11 +196,6 @@ fn refusal(status: u16, answer: &[u8], retry_after: Option<Duration>) -> Error {
         Ok(ErrorAnswer { error, message, .. }) => Error::Refused { error, message, retry_after },
         Err(_) => Error::Unreachable(format!("the server answered with status {status}")),
     }
-}
-
-fn unix_now() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl fmt::Debug for Credential {

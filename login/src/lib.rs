@@ -15,7 +15,9 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
 pub mod https;
 pub mod message;
 
 pub use client::{Client, Credential, Error, Login, login, renew};
+pub use clock::unix_now;

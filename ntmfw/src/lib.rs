@@ -31,5 +31,6 @@ pub mod shim;
 mod socket;
 mod stack;
 mod sync;
+mod time;
 
 pub use errno::Errno;

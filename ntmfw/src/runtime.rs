@@ -65,7 +65,7 @@ impl Core {
             origin,
             route_version: node.route_version(),
             engine: Lock::new(node),
-            ports: Ports::new(),
+            ports: Ports::default(),
             reader,
             stack: Stack::default(),
             names,

@@ -8,13 +8,13 @@ use super::carrying::carry_passed;
 use super::guard::{checked, guard};
 use super::io::{Received, destination, receive, send, signed, stays_ours};
 use super::memory::{MAX_PARTS, rooms, slices};
-use super::time::duration;
 use super::{address, ancillary};
 use crate::errno::{Errno, Result};
 use crate::packet::route::gathering;
 use crate::socket::state::{Kind, Socket};
 use crate::socket::table;
 use crate::stack::endpoint::Manner;
+use crate::time::duration;
 
 /// `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
 /// that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).

@@ -22,7 +22,6 @@ mod options;
 mod own;
 mod polling;
 mod sockets;
-mod time;
 
 pub(crate) use guard::core;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use libc::{c_int, epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
 use super::guard::{checked, guard};
-use super::time::{duration, time_of, timespec_of};
 use crate::errno::Result;
 use crate::packet::reader::Beside;
 use crate::socket::polling::{counted, milliseconds, to_milliseconds, wait};
 use crate::socket::table;
+use crate::time::{duration, time_of, timespec_of};
 
 const EDGE: u32 = libc::EPOLLET.cast_unsigned();
 

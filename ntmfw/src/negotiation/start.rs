@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant as HostInstant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as HostInstant};
 
+use ntm_login::unix_now;
 use ntm_node::{Config as NodeConfig, Event, Node};
-use ntm_proto::time::{UnixTime, WallClock};
+use ntm_proto::time::WallClock;
 use once_cell::sync::OnceCell;
 
 use crate::errno::Errno;
@@ -155,11 +156,6 @@ fn await_registration(core: &Core) -> Result<(), StartError> {
         Some(message) => Err(StartError { errno: Errno(libc::EACCES), message }),
         None => Ok(()),
     }
-}
-
-fn unix_now() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl StartError {

@@ -144,14 +144,11 @@ impl std::fmt::Debug for Port {
 
 /// All ports that are open.
 #[derive(Debug, Default)]
-pub(crate) struct Ports(Shared<Vec<Arc<Port>>>);
+pub(crate) struct Ports(Shared<Arc<[Arc<Port>]>>);
 
 impl Ports {
-    pub(crate) const fn new() -> Self {
-        Self(Shared::new(Vec::new()))
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Port>> {
+    /// The list as it is now. Leaders ask for it around every packet: it is made anew when it changes, not when it is read.
+    pub(crate) fn all(&self) -> Arc<[Arc<Port>]> {
         self.0.read().clone()
     }
 
@@ -160,11 +157,13 @@ impl Ports {
     }
 
     pub(crate) fn add(&self, port: Arc<Port>) {
-        self.0.write().push(port);
+        let mut ports = self.0.write();
+        *ports = ports.iter().cloned().chain([port]).collect();
     }
 
     /// Closes the ports for which `keep` is false.
-    pub(crate) fn retain(&self, keep: impl FnMut(&Arc<Port>) -> bool) {
-        self.0.write().retain(keep);
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&Arc<Port>) -> bool) {
+        let mut ports = self.0.write();
+        *ports = ports.iter().filter(|port| keep(port)).cloned().collect();
     }
 }

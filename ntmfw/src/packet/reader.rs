@@ -46,6 +46,7 @@ use crate::runtime::Core;
 use crate::stack::parker::Parker;
 use crate::stack::readiness::Readiness;
 use crate::sync::Lock;
+use crate::time::timespec_of;
 
 /// Room for one read: what the kernel joins into one buffer is at most this.
 const BUFFER: usize = 65_536;
@@ -421,10 +422,7 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mu
 
 /// Sleeps until one of `set` has what it waits for, or the time is over; with other signals blocked, where `mask` says.
 fn sleep(set: &mut [pollfd], time: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
-    let time = time.map(|time| libc::timespec {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
-    });
+    let time = time.map(timespec_of);
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `set` holds that many entries; the time and the mask are null or valid for the call.

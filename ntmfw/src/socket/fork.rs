@@ -64,10 +64,8 @@ extern "C" fn prepare() {
         if start::core().is_none() {
             return;
         }
-        for socket in table::sockets() {
-            // What has no peer is left as it is.
-            let _ = carrying::carry(&socket);
-        }
+        // What has no peer is left as it is.
+        carrying::carry_all(table::descriptors(|entry| matches!(entry, Entry::Direct(_))));
         let making = MAKING.write();
         let table = table::hold();
         let direct = table.iter().filter_map(|(fd, entry)| match entry {

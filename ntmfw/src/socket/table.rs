@@ -78,20 +78,6 @@ pub(crate) fn share(fd: RawFd, copy: RawFd) -> Option<Entry> {
     }
 }
 
-/// All sockets that calls act on directly, each once.
-pub(crate) fn sockets() -> Vec<Arc<Socket>> {
-    let table = TABLE.read();
-    let mut sockets: Vec<Arc<Socket>> = Vec::new();
-    for entry in table.values() {
-        if let Entry::Direct(socket) = entry
-            && !sockets.iter().any(|known| Arc::ptr_eq(known, socket))
-        {
-            sockets.push(socket.clone());
-        }
-    }
-    sockets
-}
-
 /// The descriptors of what `which` picks.
 pub(crate) fn descriptors(which: impl Fn(&Entry) -> bool) -> Vec<RawFd> {
     TABLE.read().iter().filter(|(_, entry)| which(entry)).map(|(fd, _)| *fd).collect()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::errno::{Errno, Result};
+use crate::time::timespec_of;
 
 const EMPTY: u32 = 0;
 const WOKEN: u32 = 1;
@@ -44,10 +45,7 @@ impl Parker {
             self.state.fetch_and(!WOKEN, Ordering::SeqCst);
             return Ok(());
         }
-        let timeout = timeout.map(|time| libc::timespec {
-            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
-        });
+        let timeout = timeout.map(timespec_of);
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the word and the timeout live for the time of the call; the kernel only reads them.
         let slept = unsafe {

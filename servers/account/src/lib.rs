@@ -25,8 +25,6 @@ pub mod secrets;
 mod server;
 mod setup;
 pub mod store;
-#[cfg(test)]
-mod testing;
 pub mod web;
 
 pub use server::AccountServer;

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_new_service_key_is_given_out_before_it_is_used_and_the_old_one_stays_for_its_tickets() {
-        let folder = crate::testing::Folder::new();
+        let folder = ntm_server::testing::Folder::new();
         let mut secrets = Secrets::create(folder.path(), at(0)).expect("made");
         let old = secrets.sealing_key(at(0)).clone();
         secrets.rotate(at(10), LEAD).expect("rotated");
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn keys_are_never_overwritten_and_never_read_where_others_could() {
-        let folder = crate::testing::Folder::new();
+        let folder = ntm_server::testing::Folder::new();
         Secrets::create(folder.path(), at(0)).expect("made");
         assert!(Secrets::create(folder.path(), at(0)).is_err());
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);

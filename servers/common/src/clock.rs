@@ -1,8 +1,9 @@
 //! The clocks that the cores are handed.
 
-use std::time::{Instant as HostInstant, SystemTime, UNIX_EPOCH};
+use std::time::Instant as HostInstant;
 
-use ntm_proto::time::{Instant, UnixTime, WallClock};
+pub use ntm_login::unix_now;
+use ntm_proto::time::{Instant, WallClock};
 
 /// The driver's monotonic clock; copies agree with one another.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +26,6 @@ impl Clock {
     pub fn wall(&self) -> WallClock {
         WallClock::new(self.now(), unix_now())
     }
-}
-
-/// The host's calendar clock.
-pub fn unix_now() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A seed for a core, from the operating system.

@@ -25,6 +25,8 @@ mod life;
 mod logging;
 pub mod metrics;
 mod program;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use failure::{Failure, ResultExt};
 pub use life::{Life, Signal};

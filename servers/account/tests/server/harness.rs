@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use ntm_proto::id::Fqdn;
 use ntm_proto::identity::{IdentityKey, NodeRecord};
 use ntm_proto::wire::identity::emit_record;
 use ntm_server::clock::{random, unix_now};
+pub(crate) use ntm_server::testing::Folder;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
@@ -24,31 +24,6 @@ pub(crate) const ADMIN_PASSWORD: &str = "the operator's own";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 /// What a condition may take to become true, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A folder that is gone when dropped.
-#[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ntm-as-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).expect("a folder for the test");
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// How a domain differs from the usual one of the tests.
 #[derive(Debug, Default)]

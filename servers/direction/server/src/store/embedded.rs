@@ -185,7 +185,9 @@ impl std::fmt::Debug for Embedded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{application, folder};
+    use ntm_server::testing::Folder;
+
+    use crate::store::testing::application;
 
     fn open(path: &Path) -> Result<Embedded, Failure> {
         Embedded::open(path, Fqdn::parse("dc1.ntm.example").expect("a name"), ([198, 18, 0, 0].into(), 29))
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_node_has_the_same_address_after_the_file_was_opened_again() {
-        let folder = folder();
+        let folder = Folder::new();
         let path = folder.path().join("registry.redb");
         let mut registry = open(&path).expect("opens");
         let first = admit(&mut registry, 1, 10).expect("stored");
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_replayed_application_changes_nothing() {
-        let folder = folder();
+        let folder = Folder::new();
         let mut registry = open(&folder.path().join("registry.redb")).expect("opens");
         let newest = admit(&mut registry, 1, 20).expect("stored");
         assert_eq!(admit(&mut registry, 1, 10), Ok(newest));
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_full_pool_refuses_and_a_forgotten_node_makes_room() {
-        let folder = folder();
+        let folder = Folder::new();
         let mut registry = open(&folder.path().join("registry.redb")).expect("opens");
         let mut given: Vec<_> = (1..=6).map(|seed| admit(&mut registry, seed, 1).expect("room").virtual4).collect();
         given.sort_unstable();
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_file_that_another_process_has_is_refused_with_the_way_out() {
-        let folder = folder();
+        let folder = Folder::new();
         let path = folder.path().join("registry.redb");
         let _held = open(&path).expect("opens");
         let why = open(&path).expect_err("locked").to_string();

@@ -111,38 +111,11 @@ pub(crate) type Queue = VecDeque<Errand>;
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use ntm_direction::Application;
     use ntm_proto::crypto::{Secret, default_provider};
     use ntm_proto::id::Fqdn;
     use ntm_proto::identity::{IdentityKey, NodeRecord};
     use ntm_proto::time::UnixTime;
-
-    /// A folder that goes when the test ends.
-    #[derive(Debug)]
-    pub(crate) struct Folder(PathBuf);
-
-    impl Folder {
-        pub(crate) fn path(&self) -> &Path {
-            &self.0
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    pub(crate) fn folder() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ntm-dc-unit-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
 
     pub(crate) fn application(seed: u8, sequence: u64) -> Application {
         let provider = default_provider();

@@ -21,6 +21,7 @@ use ntm_raw_node::{Fleet, Identity};
 use ntm_server::clock::{random, unix_now};
 use ntm_server::credentials::{Credentials, Direction, Key, RoleCredentials};
 use ntm_server::hex;
+pub use ntm_server::testing::Folder;
 
 /// How long anything may take on a busy machine before it counts as not happening.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,33 +29,6 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub fn fqdn(text: &str) -> Fqdn {
     Fqdn::parse(text).expect("a proper name")
-}
-
-/// A folder that goes with its owner.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ntm-dc-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A loopback address that no other test of this machine uses now.

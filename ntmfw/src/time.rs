@@ -8,13 +8,13 @@ use crate::errno::{Errno, Result};
 
 /// # Safety
 /// Null or valid.
-pub(super) unsafe fn duration(time: *const timespec) -> Result<Option<Duration>> {
+pub(crate) unsafe fn duration(time: *const timespec) -> Result<Option<Duration>> {
     // SAFETY: the caller's promise.
     unsafe { time.as_ref() }.map(|time| time_of(time.tv_sec, time.tv_nsec)).transpose()
 }
 
 /// Nanoseconds are less than a second's.
-pub(super) fn time_of(seconds: libc::time_t, nanos: libc::c_long) -> Result<Duration> {
+pub(crate) fn time_of(seconds: libc::time_t, nanos: libc::c_long) -> Result<Duration> {
     let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else {
         return Err(Errno(libc::EINVAL));
     };
@@ -24,6 +24,6 @@ pub(super) fn time_of(seconds: libc::time_t, nanos: libc::c_long) -> Result<Dura
     Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanos.into()))
 }
 
-pub(super) fn timespec_of(time: Duration) -> timespec {
+pub(crate) fn timespec_of(time: Duration) -> timespec {
     timespec { tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX), tv_nsec: time.subsec_nanos().into() }
 }
