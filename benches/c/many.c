@@ -1,8 +1,11 @@
-/* Many connections at once: how fast they are made, what each holds, and what they cost the others.
+/* Many at once, connections or peers: how fast they are met, what each holds, and what they cost the others.
  *
  *   many serve PORT             accepts, keeps, and answers
  *   many hold HOST PORT COUNT   makes COUNT connections and keeps them: connects a second, bytes of memory a
  *                               connection at both ends, and the Gbit/s of one stream before and among them
+ *
+ *   many meet PORT BYTES HOST...   a stream of BYTES to each host, all at the same time: milliseconds until all are
+ *                               connected, Gbit/s to the first alone and to all together, bytes of memory a host
  *
  * Both ends need three descriptors a connection (ulimit -n). The answer is a line of name=value.
  */
@@ -191,6 +194,67 @@ static void hold(const char *host, const char *port, int count)
            own / count, other / count, alone, among);
 }
 
+/* One host among those that are met. */
+struct met {
+    struct sockaddr_in control;
+    const char *name, *port;
+    double bytes, received;
+    pthread_t thread;
+};
+
+static pthread_barrier_t all_connected;
+
+static double deliver(struct met *one, int fd)
+{
+    static char bytes[1 << 18];
+    for (double left = one->bytes; left > 0;) {
+        ssize_t sent = ntmfw_send(fd, bytes, left < sizeof bytes ? (size_t)left : sizeof bytes, 0);
+        if (sent < 0)
+            die("send");
+        left -= (double)sent;
+    }
+    ntmfw_shutdown(fd, SHUT_WR);
+    return ask(fd);
+}
+
+static void *meet_one(void *argument)
+{
+    struct met *one = argument;
+    one->control = find(one->name, one->port, 1);
+    int fd = reach(one->control, "s");
+    pthread_barrier_wait(&all_connected);
+    one->received = deliver(one, fd);
+    return NULL;
+}
+
+static void meet(const char *port, double bytes, char **names, int count)
+{
+    struct met *hosts = calloc((size_t)count, sizeof *hosts);
+    double begun = now(), own = resident(), received = 0;
+    pthread_barrier_init(&all_connected, NULL, (unsigned)count + 1);
+    for (int at = 0; at < count; at++) {
+        hosts[at] = (struct met){ .name = names[at], .port = port, .bytes = bytes };
+        if (pthread_create(&hosts[at].thread, NULL, meet_one, &hosts[at]))
+            die("pthread_create");
+    }
+    pthread_barrier_wait(&all_connected);
+    double connected = now();
+    for (int at = 0; at < count; at++) {
+        pthread_join(hosts[at].thread, NULL);
+        received += hosts[at].received;
+    }
+    double done = now();
+    own = resident() - own;
+    if (received != bytes * count)
+        die("not every byte came");
+    double alone_begun = now();
+    hosts[0].bytes *= count;
+    deliver(&hosts[0], reach(hosts[0].control, "s"));
+    double alone = hosts[0].bytes * 8e-9 / (now() - alone_begun);
+    printf("connected_ms=%.1f gbit_all=%.3f gbit_alone=%.3f own_bytes=%.0f\n", (connected - begun) * 1e3,
+           received * 8e-9 / (done - connected), alone, own / count);
+}
+
 int main(int argc, char **argv)
 {
     if (ntmfw_init(NULL) < 0)
@@ -199,6 +263,8 @@ int main(int argc, char **argv)
         serve(atoi(argv[2]));
     else if (argc == 5 && strcmp(argv[1], "hold") == 0)
         hold(argv[2], argv[3], atoi(argv[4]));
+    else if (argc >= 5 && strcmp(argv[1], "meet") == 0)
+        meet(argv[2], atof(argv[3]), argv + 4, argc - 4);
     else {
         fprintf(stderr, "usage: see the head of many.c\n");
         return 2;

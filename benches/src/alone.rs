@@ -11,7 +11,7 @@ use crate::cell::BURST;
 use crate::contender::{Contender, Processors, Suite};
 use crate::process::{Answer, Running};
 use crate::report::Spread;
-use crate::scene::{DOMAIN, End, Scene};
+use crate::scene::{CROWD, DOMAIN, End, Scene, crowd_member};
 use crate::{Arguments, Outcome};
 
 /// The size of paper 002's table 2.
@@ -25,6 +25,8 @@ const CONNECTIONS: u64 = 10_000;
 const DESCRIPTORS: u64 = 3;
 const OTHER_DESCRIPTORS: u64 = 500;
 const MANY_PORT: u16 = 5_301;
+/// What each of many peers is sent at the same time.
+const BYTES_A_PEER: u64 = 20_000_000;
 const OWN: Contender = Contender::Ntmfw(Suite::Aes);
 
 pub(crate) fn measure(scene: &Scene, arguments: &Arguments) -> Outcome<String> {
@@ -42,6 +44,7 @@ pub(crate) fn measure(scene: &Scene, arguments: &Arguments) -> Outcome<String> {
         writeln!(text, "idle with one connection: {wakes:.0} wakes a minute, keep-alives and their answers")?;
     }
     many_connections(scene, &mut text)?;
+    many_peers(scene, &mut text)?;
     stages(scene, arguments, &mut text)?;
     Ok(text)
 }
@@ -65,6 +68,32 @@ one stream {:.2} Gbit/s before and {:.2} among them",
         answer.figure("other_bytes")?,
         answer.figure("gbit_alone")?,
         answer.figure("gbit_among")?,
+    )?;
+    Ok(())
+}
+
+/// One node that talks with a hundred others at the same time, each of them a process.
+fn many_peers(scene: &Scene, text: &mut String) -> Outcome<()> {
+    let port = MANY_PORT.to_string();
+    let serve = |number| {
+        let mut server = scene.program(End::Serving, None, "many");
+        server.args(["serve", &port]).env("NTMFW_CONFIG", scene.member(number));
+        Running::start_and_await(server, "serving")
+    };
+    let _peers = (0..CROWD).map(serve).collect::<Outcome<Vec<Running>>>()?;
+    let mut client = scene.program(End::Asking, None, "many");
+    client.args(["meet", &port, &BYTES_A_PEER.to_string()]);
+    client.args((0..CROWD).map(|number| format!("{}.{DOMAIN}", crowd_member(number))));
+    client.env("NTMFW_CONFIG", scene.node(End::Asking, "config.toml"));
+    let answer = Answer::of(client)?;
+    writeln!(
+        text,
+        "{CROWD} peers at once: a tunnel and a connection to each of them in {:.0} ms, then {:.2} Gbit/s to all together\n  \
+({:.2} to one of them alone), {:.0} bytes of memory a peer",
+        answer.figure("connected_ms")?,
+        answer.figure("gbit_all")?,
+        answer.figure("gbit_alone")?,
+        answer.figure("own_bytes")?,
     )?;
     Ok(())
 }

@@ -13,6 +13,13 @@ pub(crate) const DEVICE: &str = "veth0";
 pub(crate) const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 pub(crate) const DOMAIN: &str = "ntm.example";
 
+/// Nodes beside the two ends', for measurements with many peers.
+pub(crate) const CROWD: usize = 100;
+
+pub(crate) fn crowd_member(number: usize) -> String {
+    format!("p{number}")
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Serving,
@@ -65,7 +72,9 @@ impl Scene {
             }
         }
         let mut provider = Command::new(programs.join("ntm-provider"));
-        provider.arg("--directory").arg(&directory).args(["--node", "a", "--node", "b"]);
+        let crowd = (0..CROWD).map(crowd_member);
+        let nodes = ["a", "b"].map(str::to_owned).into_iter().chain(crowd).flat_map(|node| ["--node".to_owned(), node]);
+        provider.arg("--directory").arg(&directory).args(nodes);
         provider.args(["--address", ADDRESSES[0], "--interface", DEVICE]);
         let provider = Running::start_and_await(provider, "ready")?;
         for node in ["a", "b"] {
@@ -101,6 +110,11 @@ impl Scene {
     /// The configuration of the node at an end; `variant` is a file's name.
     pub(crate) fn node(&self, end: End, variant: &str) -> PathBuf {
         self.directory.join(if end == End::Serving { "a" } else { "b" }).join(variant)
+    }
+
+    /// The configuration of one of the crowd.
+    pub(crate) fn member(&self, number: usize) -> PathBuf {
+        self.directory.join(crowd_member(number)).join("config.toml")
     }
 
     /// What the kernel's TCP uses; namespaces without privileges cannot choose another.

@@ -152,7 +152,19 @@ unsafe fn poll(fds: *mut pollfd, count: nfds_t, timeout: Option<Duration>, mask:
         // SAFETY: the caller's promise is the system call's.
         counted(unsafe { libc::ppoll(fds, count, time, mask) })
     })?;
+    if ready > 0 {
+        // SAFETY: the kernel has just written to all of these entries.
+        unsafe { std::slice::from_raw_parts_mut(fds, count as usize) }.iter_mut().for_each(complete_failure);
+    }
     Ok(c_int::try_from(ready).unwrap_or(c_int::MAX))
+}
+
+/// A socket that failed is writable too, which its descriptor shows a moment later than the failure: who looks in
+/// between shall see what a kernel's socket would show.
+fn complete_failure(entry: &mut pollfd) {
+    if entry.revents & libc::POLLERR != 0 && table::find(entry.fd).is_some() {
+        entry.revents |= entry.events & libc::POLLOUT;
+    }
 }
 
 /// # Safety

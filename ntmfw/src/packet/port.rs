@@ -66,10 +66,8 @@ impl Port {
     /// Sends `contents` as datagrams of `segment` bytes, the last one maybe shorter. A full socket is waited
     /// for a little; what cannot be sent is lost, as on any network.
     pub(crate) fn send(&self, to: SocketAddr, contents: &[u8], segment: usize) {
-        let segment_size = (segment < contents.len()).then_some(segment);
-        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
         for _ in 0..2 {
-            match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
+            match self.try_send(to, contents, segment) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_writable(),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
                     let _ = self.way.compare_exchange(way::UNTRIED, way::NONE, Ordering::Relaxed, Ordering::Relaxed);
@@ -84,6 +82,15 @@ impl Port {
                 }
             }
         }
+    }
+
+    fn try_send(&self, to: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
+        if segment >= contents.len() {
+            // The plain call: one that can carry more costs the kernel more to read.
+            return self.socket.send_to(contents, to).map(drop);
+        }
+        let transmit = Transmit { destination: to, ecn: None, contents, segment_size: Some(segment), src_ip: None };
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
     }
 
     /// Whether something was sent by it, and nothing could leave.

@@ -16,7 +16,7 @@ pub const MAX_PATHS: usize = 1 << 18;
 /// Messages waiting for their acknowledgement.
 pub const MAX_DELIVERIES: usize = 1 << 16;
 /// … of which to one node.
-pub const MAX_DELIVERIES_PER_NODE: u16 = 64;
+pub const MAX_DELIVERIES_PER_NODE: u16 = 256;
 /// Directions that wait for a node to wake.
 pub const MAX_HELD: usize = 1 << 14;
 /// … of which for one node.
@@ -96,9 +96,9 @@ pub const MISSED_KEEP_ALIVES: u32 = 3;
 /// Handshakes a second above which cookies are asked for; a burst of as many is let through.
 pub const HANDSHAKES_PER_SECOND: u32 = 2_000;
 /// Directions one node may ask for: one each this long …
-pub const DIRECTION_INTERVAL: Duration = Duration::from_millis(50);
-/// … after a burst of this many.
-pub const DIRECTION_BURST: u32 = 64;
+pub const DIRECTION_INTERVAL: Duration = Duration::from_millis(20);
+/// … after a burst of this many: a program may well begin with a hundred peers at once.
+pub const DIRECTION_BURST: u32 = 256;
 /// Registrations of one node: one each this long …
 pub const REGISTRATION_INTERVAL: Duration = Duration::from_millis(200);
 /// … after a burst of this many.
