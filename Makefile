@@ -13,6 +13,8 @@ FUZZ_SECONDS ?= 600
 PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
 MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
 LAB_PROFILE ?= release
+# What a first build makes soonest.
+DEMO_PROFILE ?= debug
 LAB_EXPERIMENTS = table1 nats handover second-interface setup soak faults optimisation
 
 .PHONY: $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' $(MAKEFILE_LIST)) $(LAB_EXPERIMENTS:%=lab-%)
@@ -26,7 +28,16 @@ tools: ## install what the build needs and the machine lacks
 build: tools ## everything, optimised
 	$(CARGO) build --release --workspace
 
-demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
+demo: ## two nodes behind NATs, a file and a voice between them, and one of them moves: a minute
+	@./packaging/install-tools demo
+	@./tests/lab/run demo $(DEMO_PROFILE) --plot demo.svg
+
+demo-local: ## the same without namespaces, and without moves
+	@./packaging/install-tools demo
+	@$(CARGO) build --quiet $(PROGRAMS) -p ntm-lab
+	@./packaging/demo-local "$$(./packaging/target-directory)/debug"
+
+demo-sim: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
 	@$(SIM) --scenario demo --seeds 1
 
 test: ## everything that CI runs
@@ -141,11 +152,17 @@ goodput-recovery: ## what one flow gets of simulated links of every kind, cubic 
 	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion cubic
 	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion bbr
 
+check-dependencies: ## what we depend on: licences, sources, and what each is for
+	@./packaging/check-dependencies
+
 manuals: ## docs/man anew from the programs
 	$(CARGO) build --quiet $(PROGRAMS)
 	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man
 
-check-manuals: ## docs/man is what the programs say
+check-check-dependencies: ## what we depend on: licences, sources, and what each is for
+	@./packaging/check-dependencies
+
+manuals: ## docs/man is what the programs say
 	$(CARGO) build --quiet $(PROGRAMS)
 	@pages=$$(mktemp -d) && trap 'rm -rf "$$pages"' EXIT && \
 		./packaging/make-manuals "$$(./packaging/target-directory)/debug" "$$pages" && diff -r docs/man "$$pages"
