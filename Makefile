@@ -205,3 +205,27 @@ bench-relay: ## the relay beside coturn
 
 fuzz: tools ## every fuzz target, FUZZ_SECONDS each
 	@./packaging/run-fuzz $(FUZZ_SECONDS)
+
+PREFIX ?= /usr/local
+# What is installed and packed: optimised, unless a test is in a hurry.
+INSTALL_PROFILE ?= release
+BUILD_INSTALLED = $(CARGO) build $(if $(filter release,$(INSTALL_PROFILE)),--release) $(PROGRAMS) -p ntmfw-preload
+install: tools ## programs, library, manuals and units below DESTDIR and PREFIX
+	$(BUILD_INSTALLED)
+	@DESTDIR="$(DESTDIR)" ./packaging/install "$$(./packaging/target-directory)/$(INSTALL_PROFILE)" "$(PREFIX)"
+
+DEB_DIRECTORY ?= $$(./packaging/target-directory)/debian
+deb: ## Debian packages, in the target directory below debian/
+	@./packaging/install-tools packages
+	$(BUILD_INSTALLED)
+	@./packaging/make-packages "$$(./packaging/target-directory)/$(INSTALL_PROFILE)" "$(DEB_DIRECTORY)"
+
+check-packages: ## the packages made, looked at by lintian, installed, used and removed again
+	@./packaging/install-tools packages
+	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider
+	@./packaging/check-packages "$$(./packaging/target-directory)/debug"
+
+check-docs: ## every command and program of the guides, run as they stand there
+	@./packaging/install-tools test
+	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider
+	@./tests/docs/run "$$(./packaging/target-directory)/debug"

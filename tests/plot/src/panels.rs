@@ -22,10 +22,12 @@ pub struct Panels {
     pub marks: Vec<Mark>,
 }
 
-/// The first line sets the scale; what is higher of the others is cut off.
+/// What is higher than the scale is cut off.
 #[derive(Clone, Debug, Default)]
 pub struct Panel {
     pub unit: String,
+    /// Where the scale ends; where the first line has its highest value if it is not said.
+    pub highest: Option<f64>,
     pub lines: Vec<Line>,
 }
 
@@ -67,7 +69,8 @@ fn across(time: f64, end: f64) -> f64 {
 impl Panel {
     fn draw(&self, sheet: &mut Sheet, top: f64, end: f64, x: &str) {
         let scale = self.lines.first().map_or(&[][..], |line| &line.points);
-        let highest = scale.iter().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max) * HEADROOM;
+        let highest = || scale.iter().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max) * HEADROOM;
+        let highest = self.highest.unwrap_or_else(highest);
         for tick in 0..=TICKS {
             let share = f64::from(tick) / f64::from(TICKS);
             let (y, right) = (top + PANEL * (1.0 - share), WIDTH - RIGHT);
@@ -117,7 +120,8 @@ mod tests {
     #[test]
     fn a_line_rises_with_its_values_and_what_exceeds_the_scale_is_cut_off() {
         let line = |name: &str, highest| Line { name: name.to_owned(), points: vec![(0.0, 0.0), (1.0, highest)] };
-        let panel = Panel { unit: "MB".to_owned(), lines: vec![line("first", 10.0), line("second", 1_000.0)] };
+        let panel =
+            Panel { unit: "MB".to_owned(), highest: None, lines: vec![line("first", 10.0), line("second", 1_000.0)] };
         let svg = Panels { title: "rising".to_owned(), x: "s", panels: vec![panel], marks: Vec::new() }.svg();
         let heights: Vec<Vec<f64>> = svg
             .lines()
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn many_points_make_a_file_of_bounded_size() {
         let points = (0..1_000_000).map(|at| (f64::from(at), f64::from(at % 7))).collect();
-        let panel = Panel { unit: String::new(), lines: vec![Line { name: String::new(), points }] };
+        let panel = Panel { unit: String::new(), highest: None, lines: vec![Line { name: String::new(), points }] };
         assert!(Panels { panels: vec![panel], ..Panels::default() }.svg().len() < 40_000);
     }
 }

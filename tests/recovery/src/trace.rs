@@ -39,6 +39,7 @@ impl Trace {
         ];
         let panels = panels.map(|(unit, lines)| Panel {
             unit: unit.to_owned(),
+            highest: None,
             lines: lines.map(|(name, points)| Line { name: name.to_owned(), points: points.clone() }).into(),
         });
         Panels { title: title.to_owned(), x: "s", panels: panels.into(), marks: Vec::new() }.svg()

@@ -1,5 +1,7 @@
 //! What is seen of a call while it goes on, out of what its two ends say.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::screen::bar;
@@ -20,6 +22,8 @@ pub(super) struct Meter {
     pub(super) arrived: Vec<(f64, f64)>,
     /// Milliseconds from the caller to who is called and back, of each datagram.
     pub(super) trips: Vec<(f64, f64)>,
+    /// Numbers of datagrams that came back: copies that several paths bring count once.
+    heard: BTreeSet<u64>,
     /// What the caller's packets travel by.
     pub(super) path: String,
 }
@@ -40,6 +44,7 @@ impl Meter {
             size,
             arrived: Vec::new(),
             trips: Vec::new(),
+            heard: BTreeSet::new(),
             path: "none yet".to_owned(),
         }
     }
@@ -48,8 +53,10 @@ impl Meter {
     pub(super) fn look(&mut self, caller: &Agent, callee: &Agent) {
         for line in caller.lines_since(&mut self.marks.caller) {
             match line.split(' ').collect::<Vec<_>>()[..] {
-                ["caller-udp", _, sent, heard] => {
-                    if let (Ok(sent), Ok(heard)) = (sent.parse::<Nanos>(), heard.parse::<Nanos>()) {
+                ["caller-udp", number, sent, heard] => {
+                    if let (Ok(number), Ok(sent), Ok(heard)) = (number.parse(), sent.parse(), heard.parse::<Nanos>())
+                        && self.heard.insert(number)
+                    {
                         self.trips.push((self.seconds(heard), heard.saturating_sub(sent) as f64 / 1e6));
                     }
                 }

@@ -12,6 +12,7 @@ mod meter;
 mod screen;
 mod show;
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -46,14 +47,26 @@ const STAY: Duration = Duration::from_millis(2_000);
 const STILL: Duration = Duration::from_secs(60);
 
 /// Where the phone can be.
-const PLACES: [(&str, Network); 3] = [
-    ("at home, behind a NAT", Network::Private4(Nat::PortRestricted)),
-    ("in a café, behind another NAT", Network::Private4(Nat::Restricted)),
-    ("on the road, IPv6 only", Network::Only6),
+const PLACES: [Place; 3] = [
+    Place { name: "at home", kind: "behind a NAT", network: Network::Private4(Nat::PortRestricted) },
+    Place { name: "in a café", kind: "behind another NAT", network: Network::Private4(Nat::Restricted) },
+    Place { name: "on the road", kind: "IPv6 only", network: Network::Only6 },
 ];
 /// Where it goes, and how much of the file has arrived when it sets out; it begins at home.
 const JOURNEY: [(usize, f64); 3] = [(1, 0.2), (2, 0.45), (0, 0.7)];
 const STEPS: usize = 5;
+
+struct Place {
+    name: &'static str,
+    kind: &'static str,
+    network: Network,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}, {}", self.name, self.kind))
+    }
+}
 
 /// A move, as it is told.
 struct Move {
@@ -82,7 +95,7 @@ pub(crate) fn moving(files: &Files, plot: &Path) -> io::Result<bool> {
     screen.line("");
     screen.line(&format!("phone calls {name}: a file by TCP, a voice by UDP, and the phone moves"));
     let agents = [phone, &mut desk.agent];
-    let (moves, totals, meter) = show::run(&mut screen, agents, &name, SIZE, PLACES[0].0, |show| {
+    let (moves, totals, meter) = show::run(&mut screen, agents, &name, SIZE, &PLACES[0].to_string(), |show| {
         JOURNEY.iter().map(|stop| travel(show, mobile, bench, places, *stop)).collect::<io::Result<Vec<_>>>()
     })?;
 
@@ -92,7 +105,7 @@ pub(crate) fn moving(files: &Files, plot: &Path) -> io::Result<bool> {
         let Sample { without_address, voice_gap, transfer_gap, .. } = one.sample;
         screen.line(&format!(
             "  {:30}{:>14} ms{:>18} ms{:>16} ms   {}",
-            PLACES[to].0,
+            PLACES[to],
             milliseconds(without_address),
             milliseconds(voice_gap.saturating_sub(without_address)),
             milliseconds(transfer_gap),
@@ -151,7 +164,7 @@ impl Scene {
         let domain = Domain::start(&internet, files, shape)?;
         let bench = Bench { domain, internet, files: files.clone() };
         step(screen, "ntm-as, ntm-dc and ntm-rs with their keys, certificates and stores");
-        let places: Vec<Site> = PLACES.iter().map(|(_, network)| bench.site(*network)).collect::<io::Result<_>>()?;
+        let places: Vec<Site> = PLACES.iter().map(|place| bench.site(place.network)).collect::<io::Result<_>>()?;
         let servers = places.iter().map(|site| site.serve_addresses(&files.directory)).collect::<io::Result<_>>()?;
         let office = bench.site(Network::Private4(Nat::PortRestricted))?;
         step(screen, "home, café, road and office: NATs, DHCP, router advertisements");
@@ -175,7 +188,7 @@ fn travel(
     (to, share): (usize, f64),
 ) -> io::Result<Move> {
     show.await_share(share)?;
-    let (place, _) = PLACES[to];
+    let place = &PLACES[to];
     show.move_to("leaves, without a network");
     let entered = mobile.enter(&bench.internet, &places[to], [Impairment::WIRE; 2], &bench.files.directory)?;
     show.move_to(&format!("{place}: {}", entered.address));
@@ -186,7 +199,7 @@ fn travel(
     let path = show.path();
     let gap = milliseconds(sample.voice_gap);
     show.say(&format!("  phone is {place}: {gap} ms without voice, then {path}"));
-    let mark = show.mark(moved, place);
+    let mark = show.mark(moved, place.name);
     Ok(Move { sample, path, mark, goes_on })
 }
 

@@ -19,6 +19,9 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// How long the rest of a file may take. Loaded machines are slow.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Milliseconds where the plot's scale ends: what was sent without a network comes much later.
+const HIGHEST_TRIP: f64 = 120.0;
+
 /// A call that is shown.
 pub(super) struct Show<'a> {
     pub(super) caller: &'a Agent,
@@ -121,13 +124,14 @@ impl Show<'_> {
 /// The file and the voice's round trips over time.
 pub(super) fn plot(meter: &Meter, marks: Vec<Mark>) -> String {
     let megabytes = meter.arrived.iter().map(|(at, bytes)| (*at, bytes / 1e6)).collect();
-    let panel = |unit: &str, name: &str, points| Panel {
+    let panel = |unit: &str, name: &str, highest, points| Panel {
         unit: unit.to_owned(),
+        highest,
         lines: vec![Line { name: name.to_owned(), points }],
     };
     let panels = vec![
-        panel("MB of the file that arrived", "file", megabytes),
-        panel("round trip of each datagram of the voice, ms", "voice", meter.trips.clone()),
+        panel("MB of the file that arrived", "file", None, megabytes),
+        panel("round trip of each datagram of the voice, ms", "voice", Some(HIGHEST_TRIP), meter.trips.clone()),
     ];
     Panels { title: "a call that goes on while its caller moves".to_owned(), x: "s", panels, marks }.svg()
 }

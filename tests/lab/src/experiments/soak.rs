@@ -99,7 +99,7 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
     report.line(&format!("{moves} moves; {sent} bytes sent, {received} received, each transfer whole"));
     report.check(sent == received, "every byte arrives");
     let title = format!("resident memory of a node, mean of {count}, {moves} moves");
-    let panel = Panel { unit: "MB".to_owned(), lines: vec![Line { name: String::new(), points }] };
+    let panel = Panel { unit: "MB".to_owned(), highest: None, lines: vec![Line { name: String::new(), points }] };
     report.plot(Panels { title, x: "s", panels: vec![panel], marks: Vec::new() }.svg());
     let third = memory.len() / 3;
     let mean = |looks: &[Vec<u64>]| looks.iter().flatten().sum::<u64>() / (looks.len().max(1) * count) as u64;
