@@ -225,6 +225,10 @@ check-packages: ## the packages made, looked at by lintian, installed, used and 
 	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider
 	@./packaging/check-packages "$$(./packaging/target-directory)/debug"
 
+reference: ## docs/configuration.md anew from the programs
+	$(CARGO) build --quiet $(PROGRAMS)
+	@./packaging/make-reference "$$(./packaging/target-directory)/debug" >docs/configuration.md
+
 check-docs: ## every command and program of the guides, run as they stand there
 	@./packaging/install-tools test
 	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider

@@ -140,6 +140,7 @@ pub(crate) fn local(files: &Files, [caller, callee]: [&Path; 2], callee_name: &s
     let agents = [&mut phone, &mut desk];
     let ((), totals, meter) = show::run(&mut screen, agents, callee_name, LOCAL_SIZE, "on this machine", |_| Ok(()))?;
     tell_totals(&mut screen, &totals, &meter);
+    screen.line(&format!("  path     {}", meter.path));
     screen.line("");
     screen.line("Next: `make demo` shows the same between NATs while one end moves, where namespaces are allowed.");
     Ok(totals.is_whole())
