@@ -159,10 +159,7 @@ manuals: ## docs/man anew from the programs
 	$(CARGO) build --quiet $(PROGRAMS)
 	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man
 
-check-check-dependencies: ## what we depend on: licences, sources, and what each is for
-	@./packaging/check-dependencies
-
-manuals: ## docs/man is what the programs say
+check-manuals: ## docs/man is what the programs say
 	$(CARGO) build --quiet $(PROGRAMS)
 	@pages=$$(mktemp -d) && trap 'rm -rf "$$pages"' EXIT && \
 		./packaging/make-manuals "$$(./packaging/target-directory)/debug" "$$pages" && diff -r docs/man "$$pages"
