@@ -13,6 +13,8 @@ FUZZ_SECONDS ?= 600
 PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
 MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
 LAB_PROFILE ?= release
+# What a first build makes soonest.
+DEMO_PROFILE ?= debug
 LAB_EXPERIMENTS = table1 nats handover second-interface setup soak faults optimisation
 
 .PHONY: $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' $(MAKEFILE_LIST)) $(LAB_EXPERIMENTS:%=lab-%)
@@ -26,7 +28,16 @@ tools: ## install what the build needs and the machine lacks
 build: tools ## everything, optimised
 	$(CARGO) build --release --workspace
 
-demo: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
+demo: ## two nodes behind NATs, a file and a voice between them, and one of them moves: a minute
+	@./packaging/install-tools demo
+	@./tests/lab/run demo $(DEMO_PROFILE) --plot demo.svg
+
+demo-local: ## the same without namespaces, and without moves
+	@./packaging/install-tools demo
+	@$(CARGO) build --quiet $(PROGRAMS) -p ntm-lab
+	@./packaging/demo-local "$$(./packaging/target-directory)/debug"
+
+demo-sim: tools ## two nodes behind two NATs, one of them moving, in the simulated internet
 	@$(SIM) --scenario demo --seeds 1
 
 test: ## everything that CI runs
@@ -141,6 +152,9 @@ goodput-recovery: ## what one flow gets of simulated links of every kind, cubic 
 	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion cubic
 	$(CARGO) run --release --quiet -p ntm-recovery-sim -- goodput --congestion bbr
 
+check-dependencies: ## what we depend on: licences, sources, and what each is for
+	@./packaging/check-dependencies
+
 manuals: ## docs/man anew from the programs
 	$(CARGO) build --quiet $(PROGRAMS)
 	@./packaging/make-manuals "$$(./packaging/target-directory)/debug" docs/man
@@ -188,3 +202,31 @@ bench-relay: ## the relay beside coturn
 
 fuzz: tools ## every fuzz target, FUZZ_SECONDS each
 	@./packaging/run-fuzz $(FUZZ_SECONDS)
+
+PREFIX ?= /usr/local
+# What is installed and packed: optimised, unless a test is in a hurry.
+INSTALL_PROFILE ?= release
+BUILD_INSTALLED = $(CARGO) build $(if $(filter release,$(INSTALL_PROFILE)),--release) $(PROGRAMS) -p ntmfw-preload
+install: tools ## programs, library, manuals and units below DESTDIR and PREFIX
+	$(BUILD_INSTALLED)
+	@DESTDIR="$(DESTDIR)" ./packaging/install "$$(./packaging/target-directory)/$(INSTALL_PROFILE)" "$(PREFIX)"
+
+DEB_DIRECTORY ?= $$(./packaging/target-directory)/debian
+deb: ## Debian packages, in the target directory below debian/
+	@./packaging/install-tools packages
+	$(BUILD_INSTALLED)
+	@./packaging/make-packages "$$(./packaging/target-directory)/$(INSTALL_PROFILE)" "$(DEB_DIRECTORY)"
+
+check-packages: ## the packages made, looked at by lintian, installed, used and removed again
+	@./packaging/install-tools packages
+	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider
+	@./packaging/check-packages "$$(./packaging/target-directory)/debug"
+
+reference: ## docs/configuration.md anew from the programs
+	$(CARGO) build --quiet $(PROGRAMS)
+	@./packaging/make-reference "$$(./packaging/target-directory)/debug" >docs/configuration.md
+
+check-docs: ## every command and program of the guides, run as they stand there
+	@./packaging/install-tools test
+	$(CARGO) build --quiet $(PROGRAMS) -p ntmfw-preload -p ntm-provider
+	@./tests/docs/run "$$(./packaging/target-directory)/debug"

@@ -1,17 +1,4 @@
-//! What the user wrote.
-//!
-//! ```toml
-//! name = "printer.ntm.example"        # what this node is called
-//! state = "/var/lib/ntmfw/printer"    # where keys and the ticket are kept
-//! account_server = "https://as.ntm.example"
-//! account = "alice"
-//! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
-//! cipher = "fastest"                  # or "chacha20-poly1305": that one and no other
-//! congestion_control = "cubic"         # or "bbr": what holds streams back
-//!
-//! [interfaces]
-//! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
-//! ```
+//! What the user wrote. `example.toml` beside this file documents it.
 
 use std::path::{Path, PathBuf};
 
@@ -196,6 +183,23 @@ mod tests {
     use ntm_proto::crypto::Suite;
 
     use super::*;
+
+    #[test]
+    fn the_example_is_a_valid_file_and_shows_the_defaults() {
+        let example = include_str!("example.toml");
+        // Paths in comments are examples.
+        let has_default = |line: &str| !line.contains("\"/");
+        let shown: String = example
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.contains(" = ") && has_default(rest) => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let parse = |text: &str| format!("{:?}", Config::parse(text).expect("the file is right"));
+        assert_ne!(shown, example);
+        assert_eq!(parse(&shown), parse(example));
+    }
 
     #[test]
     fn a_mistake_is_told_with_its_line() {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ntm_server::config::Source;
-use ntm_server::metrics::{Metrics, listen};
+use ntm_server::listening::listen;
+use ntm_server::metrics::Metrics;
 use ntm_server::{Failure, Life, LogFormat, ResultExt as _, Server, Signal};
 use tokio::sync::watch;
 
@@ -85,10 +86,7 @@ impl Running {
     async fn start(config: &Config) -> Result<Self, Failure> {
         let secrets = Secrets::load(&config.data)?;
         let tls = Arc::new(TlsFiles::load(&config.path(&config.tls.certificate), &config.path(&config.tls.key))?);
-        let mut listeners = Vec::new();
-        for address in config.listen.get_ref() {
-            listeners.push(listen(*address, "HTTPS").await?);
-        }
+        let listeners = listen(config.listen.get_ref(), "HTTPS")?;
         let authority = open(config, secrets).await?;
         let cost = config.passwords.cost();
         if cost.memory_kib < MIN_MEMORY_KIB {

@@ -22,6 +22,7 @@ mod failure;
 pub mod files;
 pub mod hex;
 mod life;
+pub mod listening;
 mod logging;
 pub mod metrics;
 mod program;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 pub use prometheus_client::registry::Registry;
 
 use crate::failure::Failure;
+use crate::listening::cannot_listen;
 
 /// The metrics of a process; clones are the same.
 #[derive(Clone)]
@@ -39,31 +40,13 @@ impl Metrics {
 
     /// Serves the routes at `address` until the runtime ends.
     pub async fn serve(&self, address: SocketAddr) -> Result<SocketAddr, Failure> {
-        let listener = listen(address, "metrics").await?;
+        let listener = TcpListener::bind(address).await.map_err(|why| cannot_listen(address, "metrics", &why))?;
         let bound = listener.local_addr().map_err(|why| Failure::new(format!("metrics: {why}")))?;
         let routes = self.routes();
         tokio::spawn(async move {
             let _ = axum::serve(listener, routes).await;
         });
         Ok(bound)
-    }
-}
-
-/// Listens for TCP at `address`, and says what to do where that cannot be.
-pub async fn listen(address: SocketAddr, purpose: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|why| cannot_listen(address, purpose, &why))
-}
-
-/// The complaint about an address that cannot be listened at, with the way out.
-pub fn cannot_listen(address: SocketAddr, purpose: &str, why: &std::io::Error) -> Failure {
-    let failure = Failure::new(format!("cannot listen at {address} for {purpose}: {why}"));
-    match why.kind() {
-        std::io::ErrorKind::AddrInUse => failure.way_out("another program has it: stop that or choose another"),
-        std::io::ErrorKind::AddrNotAvailable => failure.way_out("no interface of this host has that address"),
-        std::io::ErrorKind::PermissionDenied => {
-            failure.way_out("ports below 1024 need CAP_NET_BIND_SERVICE; the systemd unit gives it")
-        }
-        _ => failure,
     }
 }
 

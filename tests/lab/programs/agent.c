@@ -4,7 +4,8 @@
  *   agent [-k] PORT
  *
  *   probe HOST PATIENCE_MS      echoes by TCP and UDP, IPv4 and IPv6; waits so long for a direct path
- *   call HOST RATE              a transfer of RATE bytes a second each way by TCP, and 50 datagrams a second by UDP
+ *   call HOST RATE [SIZE]       a transfer of RATE bytes a second each way by TCP, of SIZE bytes where that is given, and
+ *                               50 datagrams a second by UDP
  *   stream HOST RATE            the transfer alone; there may be many
  *   hang-up                     ends all of them
  *   begin HOST                  how long it takes from the name to the first byte
@@ -120,6 +121,8 @@ struct transfer {
     int fd;
     int calling;
     uint32_t rate;
+    /* 0: until somebody hangs up. */
+    uint64_t size;
     volatile int stops;
     volatile int halves;
 };
@@ -142,14 +145,20 @@ static void *send_half(void *argument)
     unsigned char bytes[16384];
     uint64_t total = 0;
     int64_t begun = now();
-    while (!transfer->stops && !(transfer->calling && hung_up)) {
+    while (!transfer->stops && !(transfer->calling && hung_up) && !(transfer->size && total == transfer->size)) {
         sleep_until(now() + (transfer->rate < SLOW_RATE ? SECOND : SEND_INTERVAL));
         uint64_t due = (uint64_t)((__int128)(now() - begun) * transfer->rate / SECOND);
+        if (transfer->size && due > transfer->size)
+            due = transfer->size;
         while (total < due && !transfer->stops) {
             size_t size = due - total < sizeof bytes ? due - total : sizeof bytes;
             for (size_t at = 0; at < size; at++)
                 bytes[at] = content(total + at);
+            int64_t asked = now();
             ssize_t sent = CALL(send, transfer->fd, bytes, size, MSG_NOSIGNAL);
+            /* What has a size keeps its rate: the time in which nothing could be sent is not made up for. */
+            if (transfer->size)
+                begun += now() - asked;
             if (sent < 0) {
                 tell("%s-send-failed %llu %s", who, (unsigned long long)total, reason());
                 transfer->stops = 1;
@@ -391,11 +400,13 @@ static void *listen_to_echo(void *argument)
     return NULL;
 }
 
-static int begin_transfer(const char *host, uint32_t rate)
+static int begin_transfer(const char *host, uint32_t rate, uint64_t size)
 {
     char what = TRANSFER;
     struct transfer *transfer = calloc(1, sizeof *transfer);
-    *transfer = (struct transfer){ .fd = reach(host, AF_INET, SOCK_STREAM), .calling = 1, .rate = rate, .halves = 2 };
+    *transfer = (struct transfer){
+        .fd = reach(host, AF_INET, SOCK_STREAM), .calling = 1, .rate = rate, .size = size, .halves = 2
+    };
     if (transfer->fd < 0 || CALL(send, transfer->fd, &what, 1, 0) != 1 ||
         CALL(send, transfer->fd, &rate, sizeof rate, 0) != sizeof rate) {
         free(transfer);
@@ -415,17 +426,17 @@ static void *stream(void *argument)
     unsigned rate;
     sscanf(argument, "%255s %u", host, &rate);
     free(argument);
-    if (begin_transfer(host, rate) < 0)
+    if (begin_transfer(host, rate, 0) < 0)
         tell("stream failed %s %s", host, reason());
     else
         tell("stream begun %s", host);
     return NULL;
 }
 
-static void begin_call(const char *host, uint32_t rate)
+static void begin_call(const char *host, uint32_t rate, uint64_t size)
 {
     voice = reach(host, AF_INET, SOCK_DGRAM);
-    if (voice < 0 || begin_transfer(host, rate) < 0) {
+    if (voice < 0 || begin_transfer(host, rate, size) < 0) {
         tell("call failed %s", reason());
         return;
     }
@@ -445,6 +456,7 @@ static void obey(char *line)
     static char status[1 << 20];
     char host[256];
     unsigned rate;
+    unsigned long long size = 0;
     line[strcspn(line, "\n")] = 0;
     if (strncmp(line, "probe ", 6) == 0)
         start(probe, strdup(line + 6));
@@ -452,8 +464,8 @@ static void obey(char *line)
         start(begin, strdup(line + 6));
     else if (strncmp(line, "stream ", 7) == 0)
         start(stream, strdup(line + 7));
-    else if (sscanf(line, "call %255s %u", host, &rate) == 2)
-        begin_call(host, rate);
+    else if (sscanf(line, "call %255s %u %llu", host, &rate, &size) >= 2)
+        begin_call(host, rate, size);
     else if (strcmp(line, "hang-up") == 0)
         hung_up = 1;
     else if (strcmp(line, "status") == 0)

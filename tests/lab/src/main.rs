@@ -1,18 +1,18 @@
 //! The papers' experiments on real kernels, with the real servers and programs; `README.md` says how.
 #![deny(unsafe_code)]
 
+mod demo;
 mod experiments;
 mod forward;
 mod frame;
 mod kernel;
 mod net;
-mod plot;
 mod report;
 mod run;
 mod sandbox;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +53,22 @@ enum Command {
     Faults(Places),
     /// From the relay to a direct path
     Optimisation(Places),
+    /// A call that goes on while its caller changes networks, shown as it happens
+    Demo(Places),
+    /// The same call between two nodes of a domain that runs on this machine, without namespaces and moves
+    DemoLocal {
+        #[command(flatten)]
+        places: Places,
+        /// The configuration of the node that calls
+        #[arg(long)]
+        caller: PathBuf,
+        /// The configuration of the node that is called
+        #[arg(long)]
+        callee: PathBuf,
+        /// What the node that is called is called
+        #[arg(long)]
+        name: String,
+    },
     /// What holds on any machine, however busy: table 1, a move into each network, beginnings
     Quick(Places),
 }
@@ -102,6 +118,10 @@ fn main() -> ExitCode {
         Command::Soak(places) => judged("soak", &places, soak::full),
         Command::Faults(places) => judged("faults", &places, faults::full),
         Command::Optimisation(places) => judged("optimisation", &places, optimisation::full),
+        Command::Demo(places) => demo(&places),
+        Command::DemoLocal { places, caller, callee, name } => {
+            places.files().and_then(|files| demo::local(&files, [&caller, &callee], &name))
+        }
         Command::Quick(places) => run(
             "quick",
             &places,
@@ -117,6 +137,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn demo(places: &Places) -> io::Result<bool> {
+    let plot = places.plot.as_deref().unwrap_or(Path::new("demo.svg"));
+    sandbox::enter().map_err(|why| {
+        io::Error::other(format!("{why}\n`make demo-local` shows a call without namespaces, and without moves"))
+    })?;
+    demo::moving(&places.files()?, plot)
 }
 
 /// An experiment with everything it claims.

@@ -7,10 +7,10 @@ mod application;
 mod endpoint;
 pub mod link;
 mod packets;
-pub mod plot;
 mod random;
 pub mod report;
 pub mod scenario;
+pub mod trace;
 pub mod trouble;
 pub mod world;
 

@@ -6,7 +6,7 @@ use ntm_recovery::Config;
 
 use crate::application::Application;
 use crate::link::Conditions;
-use crate::plot::Trace;
+use crate::trace::Trace;
 use crate::world::{Flow, World};
 
 /// More than any measurement sends.

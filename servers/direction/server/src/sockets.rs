@@ -10,7 +10,7 @@ use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use ntm_direction::{Datagram, Transmit};
 use ntm_server::Failure;
-use ntm_server::metrics::cannot_listen;
+use ntm_server::listening::cannot_listen;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 

@@ -10,7 +10,8 @@ use ntm_relay::DropReason;
 use ntm_server::account_server::AccountServer;
 use ntm_server::clock::Clock;
 use ntm_server::config::Source;
-use ntm_server::metrics::{Metrics, listen};
+use ntm_server::listening::listen;
+use ntm_server::metrics::Metrics;
 use ntm_server::{Failure, Life, Signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -100,10 +101,7 @@ impl Running {
         let mut listens = Listens::default();
         let tls = match &config.tls {
             Some(tls) => {
-                let mut listeners = Vec::new();
-                for address in tls.listen.get_ref() {
-                    listeners.push(listen(*address, "TLS").await?);
-                }
+                let listeners = listen(tls.listen.get_ref(), "TLS")?;
                 listens.tls = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
                 Some((listeners, stream::acceptor(&tls.certificate, &tls.key)?, *tls.max_connections.get_ref()))
             }

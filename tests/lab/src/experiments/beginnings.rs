@@ -10,12 +10,13 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
+use ntm_plot::Bars;
+
 use super::bench::{Bench, Node};
 use crate::forward::impairment::Impairment;
 use crate::forward::model::Nanos;
 use crate::net::nat::Nat;
 use crate::net::site::Network;
-use crate::plot::Bars;
 use crate::report::{Report, median, milliseconds};
 use crate::run::domain::{Files, Shape};
 
@@ -97,8 +98,8 @@ fn run(files: &Files, report: &mut Report, repeats: usize, round_trips: &[u64]) 
         ));
     }
     let title = "from the name to the first answer, nothing known before".to_owned();
-    let series = ["NTMfw, direct", "NTMfw, relayed", "TCP with TLS 1.3"].map(str::to_owned).into();
-    report.plot(Bars { title, unit: "ms", series, rows: bars }.svg());
+    let series = ["NTMfw, direct", "NTMfw, relayed", "TCP with TLS 1.3"];
+    report.plot(Bars::of_series(title, "ms", &series, bars).svg());
     Ok(())
 }
 

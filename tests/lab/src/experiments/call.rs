@@ -44,8 +44,17 @@ pub(crate) struct Totals {
 impl Call {
     /// The caller's own lines begin with `caller`, those of who is called with `callee`.
     pub(crate) fn begin(caller: &mut Agent, callee: &Agent, name: &str, rate: u32) -> io::Result<Self> {
+        Self::asked(caller, callee, name, &format!("call {name} {rate}"))
+    }
+
+    /// The same with a transfer to who is called that is over after so many bytes.
+    pub(crate) fn with_file(caller: &mut Agent, callee: &Agent, name: &str, rate: u32, size: u64) -> io::Result<Self> {
+        Self::asked(caller, callee, name, &format!("call {name} {rate} {size}"))
+    }
+
+    fn asked(caller: &mut Agent, callee: &Agent, name: &str, question: &str) -> io::Result<Self> {
         let call = Self { caller: caller.mark(), callee: callee.mark() };
-        let answer = caller.ask(&format!("call {name} {rate}"), "call ")?;
+        let answer = caller.ask(question, "call ")?;
         if answer != "begun" {
             return Err(io::Error::other(format!("{name} cannot be called: {answer}")));
         }
@@ -71,6 +80,13 @@ impl Call {
             std::thread::sleep(Duration::from_millis(20));
         }
         false
+    }
+
+    /// Waits until the file has been sent and has arrived.
+    pub(crate) fn await_file(&self, caller: &Agent, callee: &Agent, patience: Duration) -> io::Result<()> {
+        caller.await_within(self.caller, "caller-sent ", patience)?;
+        callee.await_within(self.callee, "callee-received ", patience)?;
+        Ok(())
     }
 
     /// Ends it, and waits until all that was sent has come; an error where it does not.

@@ -13,6 +13,8 @@
 use std::io;
 use std::time::Duration;
 
+use ntm_plot::Bars;
+
 use super::bench::{Bench, Node};
 use super::call::{Call, let_it_run};
 use super::moves::{ROUND_TRIP, Sample, head, row, worst};
@@ -21,7 +23,6 @@ use crate::forward::impairment::Impairment;
 use crate::net::mobile::Mobile;
 use crate::net::nat::Nat;
 use crate::net::site::{Network, Site};
-use crate::plot::Bars;
 use crate::report::{Report, median};
 use crate::run::domain::{Files, Shape, full_name};
 use crate::run::process::Started;
@@ -74,9 +75,9 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
         let values = vec![PAPER.get(at).copied(), ms(&ours, phase), ms(&peers, phase)];
         ((*name).to_owned(), values)
     });
-    let series = ["papers 001, 002", "NTMfw", "wireguard-go"].map(str::to_owned).into();
+    let series = ["papers 001, 002", "NTMfw", "wireguard-go"];
     let title = format!("a move during a call, round trip {} ms", ROUND_TRIP / 1_000_000);
-    report.plot(Bars { title, unit: "ms", series, rows: rows.collect() }.svg());
+    report.plot(Bars::of_series(title, "ms", &series, rows).svg());
     Ok(())
 }
 

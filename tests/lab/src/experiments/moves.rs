@@ -15,17 +15,17 @@ pub(super) const ROUND_TRIP: Nanos = 20_000_000;
 const VOICE: Nanos = 20_000_000;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) without_address: Nanos,
-    pub(super) detection: Nanos,
-    pub(super) tunnel: Nanos,
-    pub(super) first_byte: Nanos,
-    pub(super) voice_gap: Nanos,
-    pub(super) transfer_gap: Nanos,
-    pub(super) lost: u64,
-    pub(super) twice: u64,
+pub(crate) struct Sample {
+    pub(crate) without_address: Nanos,
+    pub(crate) detection: Nanos,
+    pub(crate) tunnel: Nanos,
+    pub(crate) first_byte: Nanos,
+    pub(crate) voice_gap: Nanos,
+    pub(crate) transfer_gap: Nanos,
+    pub(crate) lost: u64,
+    pub(crate) twice: u64,
     /// As many of the voice's datagrams were in flight, or had nowhere to go, in the outage.
-    pub(super) most_lost: u64,
+    pub(crate) most_lost: u64,
 }
 
 /// A column of the tables.
@@ -44,7 +44,7 @@ const COLUMNS: [Column; 8] = [
 
 impl Sample {
     /// To be taken when the call goes on again.
-    pub(super) fn of(call: &Call, caller: &Agent, callee: &Agent, moved: Moved) -> Self {
+    pub(crate) fn of(call: &Call, caller: &Agent, callee: &Agent, moved: Moved) -> Self {
         let (here, there) = (call.at_caller(caller), call.at_callee(callee));
         let now = clock::monotonic();
         let first = [here.first_after(moved.first_out), there.first_after(moved.first_out)].into_iter().flatten().min();

@@ -13,6 +13,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ntm_plot::Bars;
+
 use super::bench::Bench;
 use super::call::{Call, let_it_run};
 use crate::forward::impairment::Impairment;
@@ -23,7 +25,6 @@ use crate::kernel::clock;
 use crate::net::nat::Nat;
 use crate::net::site::Network;
 use crate::net::watch::Watch;
-use crate::plot::Bars;
 use crate::report::{Report, median, milliseconds};
 use crate::run::domain::{Files, Shape, full_name};
 use crate::run::process::await_that;
@@ -109,8 +110,7 @@ pub(crate) fn full(files: &Files, report: &mut Report) -> io::Result<()> {
         bars.push((name.to_owned(), vec![Some(PAPER[at]), Some(median as f64 / 1e6)]));
     }
     let title = "a second interface appears during a call".to_owned();
-    let series = vec!["paper 000".to_owned(), "NTMfw".to_owned()];
-    report.plot(Bars { title, unit: "ms", series, rows: bars }.svg());
+    report.plot(Bars::of_series(title, "ms", &["paper 000", "NTMfw"], bars).svg());
     report.line(&format!("and goes again: longest gap of the voice {:>8}", milliseconds(median(gaps.iter().copied()))));
     report.check(totals.is_whole(), "every byte of the transfer arrives");
     report.check_time(median(rows.iter().map(|row| row[0])) <= 5_000_000, "detection takes 5 ms at most (median)");

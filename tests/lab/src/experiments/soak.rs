@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use ntm_plot::{Line, Panel, Panels};
+
 use super::bench::{Bench, Node};
 use crate::forward::impairment::Impairment;
 use crate::forward::model::Chance;
 use crate::net::nat::Nat;
 use crate::net::site::{Network, Site};
-use crate::plot::Curve;
 use crate::report::Report;
 use crate::run::domain::{Files, Shape};
 
@@ -98,7 +99,8 @@ fn run(files: &Files, report: &mut Report, count: usize, time: Duration) -> io::
     report.line(&format!("{moves} moves; {sent} bytes sent, {received} received, each transfer whole"));
     report.check(sent == received, "every byte arrives");
     let title = format!("resident memory of a node, mean of {count}, {moves} moves");
-    report.plot(Curve { title, x: "seconds", y: "MB", points }.svg());
+    let panel = Panel { unit: "MB".to_owned(), highest: None, lines: vec![Line { name: String::new(), points }] };
+    report.plot(Panels { title, x: "s", panels: vec![panel], marks: Vec::new() }.svg());
     let third = memory.len() / 3;
     let mean = |looks: &[Vec<u64>]| looks.iter().flatten().sum::<u64>() / (looks.len().max(1) * count) as u64;
     let (early, late) = (mean(&memory[..third]), mean(&memory[memory.len() - third..]));

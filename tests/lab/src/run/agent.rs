@@ -39,7 +39,24 @@ struct Lines {
 impl Agent {
     /// Starts the program as the node of this configuration, or on the kernel's sockets without one.
     pub(crate) fn start(program: &Path, host: &Host, config: Option<&Path>, directory: &Path) -> io::Result<Self> {
-        let name = host.namespace.name().to_owned();
+        Self::spawned(host.namespace.name(), program, config, directory, |command| {
+            host.namespace.within(|| command.spawn())
+        })
+    }
+
+    /// Starts it in the namespace of this process.
+    pub(crate) fn start_here(program: &Path, name: &str, config: &Path, directory: &Path) -> io::Result<Self> {
+        Self::spawned(name, program, Some(config), directory, Command::spawn)
+    }
+
+    fn spawned(
+        name: &str,
+        program: &Path,
+        config: Option<&Path>,
+        directory: &Path,
+        spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
+    ) -> io::Result<Self> {
+        let name = name.to_owned();
         let log = directory.join(format!("agent-{name}.log"));
         let mut command = Command::new(program);
         match config {
@@ -47,7 +64,7 @@ impl Agent {
             None => command.arg("-k"),
         };
         command.arg(PORT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        let mut child = host.namespace.within(|| command.spawn())?;
+        let mut child = spawn(&mut command)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("a process without the pipes it was given"));
         };
@@ -112,6 +129,13 @@ impl Agent {
             .filter_map(|line| line.strip_prefix(words))
             .map(|rest| rest.trim().to_owned())
             .collect()
+    }
+
+    /// All lines from `mark` on; the mark is after them then.
+    pub(crate) fn lines_since(&self, mark: &mut usize) -> Vec<String> {
+        let heard = self.heard.lock();
+        let from = std::mem::replace(mark, heard.lines.len());
+        heard.lines[from..].to_vec()
     }
 
     /// Tells it something and waits for the answer.

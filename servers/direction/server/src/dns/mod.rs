@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ntm_server::Failure;
-use ntm_server::metrics::{cannot_listen, listen};
+use ntm_server::listening::{cannot_listen, listen};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -91,8 +91,7 @@ pub(crate) async fn serve(
     let limiter = Arc::new(Mutex::new(Limiter::new(rate)));
     let places = Arc::new(Places::new());
     let mut bound = Vec::new();
-    for &address in addresses {
-        let listener = listen(address, "DNS").await?;
+    for (&address, listener) in addresses.iter().zip(listen(addresses, "DNS")?) {
         // Where the system chose the port, it is the same one for both.
         let address = listener.local_addr().map_err(|why| cannot_listen(address, "DNS", &why))?;
         let socket = udp(address).map_err(|why| cannot_listen(address, "DNS", &why))?;

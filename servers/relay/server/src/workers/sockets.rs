@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use ntm_server::Failure;
-use ntm_server::metrics::cannot_listen;
+use ntm_server::listening::cannot_listen;
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
