@@ -5,11 +5,13 @@
 //! of what the program does with it needs to be seen.
 
 use std::ffi::CStr;
-use std::net::SocketAddr;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use libc::{c_int, sockaddr, socklen_t};
+use libc::{c_int, hostent, sockaddr, socklen_t};
 use ntm_proto::id::Fqdn;
 
 use crate::Errno;
@@ -51,11 +53,32 @@ const COPIED: [(c_int, c_int); 21] = [
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
 ];
 
+/// The process that has sockets of ours.
+static HOME: AtomicU32 = AtomicU32::new(0);
+
 /// Whether the descriptor is an NTM socket. One that the program closed without a call that is seen (`fclose`, a system call
 /// of its own) is forgotten here.
 #[must_use]
 pub fn is_socket(fd: RawFd) -> bool {
     table::is_known(fd) && table::entry(fd).is_some_and(|entry| entry.is_behind(fd) || forget(fd))
+}
+
+/// Whether the program, and not the library, asks about an NTM socket.
+#[must_use]
+pub fn is_met(fd: RawFd) -> bool {
+    table::is_known(fd) && !is_inside() && is_socket(fd)
+}
+
+/// Whether connections or ports live in this process that others may hold descriptors of.
+#[must_use]
+pub fn holds_connections() -> bool {
+    start::core().is_some() && !table::descriptors(|entry| matches!(entry, Entry::Carried(_))).is_empty()
+}
+
+/// Whether this is the process in which the runtime began, and not a child of `vfork` that borrows its memory.
+#[must_use]
+pub fn is_home() -> bool {
+    HOME.load(Ordering::Acquire) == std::process::id()
 }
 
 /// Descriptors that the program before `exec` left to this one are known from now on.
@@ -100,6 +123,18 @@ pub unsafe fn is_virtual(address: *const sockaddr, length: socklen_t) -> bool {
     Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip))
 }
 
+/// The name of the node that has a virtual address, where it is known.
+#[must_use]
+pub fn name_of(address: IpAddr) -> Option<String> {
+    capi::name_of_address(address).map(|name| name.as_str().to_owned())
+}
+
+/// What `gethostbyname` and its kin tell, with everything it points to in `room`; `None` where that is too small.
+#[must_use]
+pub fn lay_out(name: &str, address: IpAddr, room: &mut [MaybeUninit<u8>]) -> Option<hostent> {
+    capi::lay_out(name, address, room)
+}
+
 /// Whether a name is a node's, as far as the configuration tells. Nothing is begun for that, and while the library begins
 /// no name is: what it looks up then is the kernel's to reach.
 #[must_use]
@@ -117,6 +152,7 @@ pub fn is_node(name: &CStr) -> bool {
 /// Puts an NTM socket in the place of a kernel's, with the same flags, port and options. `ENOTSOCK` where it is no
 /// stream or datagram socket of the Internet. Datagrams go on reaching the kernel's addresses, too.
 pub fn adopt(fd: RawFd) -> Result<()> {
+    HOME.store(std::process::id(), Ordering::Release);
     let (socket, front) = socket_like(fd)?;
     if socket.kind == Kind::Datagram {
         socket.stand_beside(duplicate(fd)?)?;
@@ -134,6 +170,7 @@ pub fn carry(fd: RawFd) {
 /// A port of the kernel's that listens is reached by nodes, too: who accepts on the descriptor gets both kinds of
 /// connections.
 pub fn serve(fd: RawFd, backlog: c_int) -> Result<()> {
+    HOME.store(std::process::id(), Ordering::Release);
     let (socket, front) = socket_like(fd)?;
     let kernel = duplicate(fd)?;
     socket.listen(backlog)?;
