@@ -5,11 +5,13 @@
 //! of what the program does with it needs to be seen.
 
 use std::ffi::CStr;
-use std::net::SocketAddr;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use libc::{c_int, sockaddr, socklen_t};
+use libc::{c_int, hostent, sockaddr, socklen_t};
 use ntm_proto::id::Fqdn;
 
 use crate::Errno;
@@ -27,8 +29,10 @@ use crate::socket::table::{self, Entry};
 pub use crate::inside::{Inside, enter, is_inside};
 
 /// What a socket of the kernel's was told that one of ours shall know.
-const COPIED: [(c_int, c_int); 12] = [
+const COPIED: [(c_int, c_int); 21] = [
     (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMP),
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
@@ -39,13 +43,52 @@ const COPIED: [(c_int, c_int); 12] = [
     (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
     (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::IPPROTO_IP, libc::IP_TTL),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IP, libc::IP_RECVTTL),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
 ];
 
-/// Whether the descriptor is an NTM socket.
+/// The process that has sockets of ours.
+static HOME: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the descriptor is an NTM socket. One that the program closed without a call that is seen (`fclose`, a system call
+/// of its own) is forgotten here.
 #[must_use]
 pub fn is_socket(fd: RawFd) -> bool {
-    table::is_known(fd)
+    table::is_known(fd) && table::entry(fd).is_some_and(|entry| entry.is_behind(fd) || forget(fd))
+}
+
+/// Whether the program, and not the library, asks about an NTM socket.
+#[must_use]
+pub fn is_met(fd: RawFd) -> bool {
+    table::is_known(fd) && !is_inside() && is_socket(fd)
+}
+
+/// Whether connections or ports live in this process that others may hold descriptors of.
+#[must_use]
+pub fn holds_connections() -> bool {
+    start::core().is_some() && !table::descriptors(|entry| matches!(entry, Entry::Carried(_))).is_empty()
+}
+
+/// Whether this is the process in which the runtime began, and not a child of `vfork` that borrows its memory.
+#[must_use]
+pub fn is_home() -> bool {
+    HOME.load(Ordering::Acquire) == std::process::id()
+}
+
+/// Descriptors that the program before `exec` left to this one are known from now on.
+pub fn recognise_inherited() {
+    carrying::recognise_inherited();
+}
+
+fn forget(fd: RawFd) -> bool {
+    drop(table::remove(fd));
+    false
 }
 
 /// Whether the descriptor is one that the library works with, which the program knows nothing of.
@@ -80,6 +123,18 @@ pub unsafe fn is_virtual(address: *const sockaddr, length: socklen_t) -> bool {
     Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip))
 }
 
+/// The name of the node that has a virtual address, where it is known.
+#[must_use]
+pub fn name_of(address: IpAddr) -> Option<String> {
+    capi::name_of_address(address).map(|name| name.as_str().to_owned())
+}
+
+/// What `gethostbyname` and its kin tell, with everything it points to in `room`; `None` where that is too small.
+#[must_use]
+pub fn lay_out(name: &str, address: IpAddr, room: &mut [MaybeUninit<u8>]) -> Option<hostent> {
+    capi::lay_out(name, address, room)
+}
+
 /// Whether a name is a node's, as far as the configuration tells. Nothing is begun for that, and while the library begins
 /// no name is: what it looks up then is the kernel's to reach.
 #[must_use]
@@ -95,23 +150,29 @@ pub fn is_node(name: &CStr) -> bool {
 }
 
 /// Puts an NTM socket in the place of a kernel's, with the same flags, port and options. `ENOTSOCK` where it is no
-/// stream or datagram socket of the Internet.
+/// stream or datagram socket of the Internet. Datagrams go on reaching the kernel's addresses, too.
 pub fn adopt(fd: RawFd) -> Result<()> {
+    HOME.store(std::process::id(), Ordering::Release);
     let (socket, front) = socket_like(fd)?;
+    if socket.kind == Kind::Datagram {
+        socket.stand_beside(duplicate(fd)?)?;
+    }
     Socket::put_behind(fd, &front, Entry::Direct(socket))
 }
 
-/// What has a peer, or is about to have one, or listens: its bytes pass through the descriptor from now on.
+/// A stream that has a peer, or is about to have one, or listens: its bytes pass through the descriptor from now on.
 pub fn carry(fd: RawFd) {
-    carrying::carry_all([fd]);
+    if table::find(fd).is_some_and(|socket| socket.kind == Kind::Stream) {
+        carrying::carry_all([fd]);
+    }
 }
 
 /// A port of the kernel's that listens is reached by nodes, too: who accepts on the descriptor gets both kinds of
 /// connections.
 pub fn serve(fd: RawFd, backlog: c_int) -> Result<()> {
+    HOME.store(std::process::id(), Ordering::Release);
     let (socket, front) = socket_like(fd)?;
-    // SAFETY: only numbers go in and come out.
-    let kernel = Own::made(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    let kernel = duplicate(fd)?;
     socket.listen(backlog)?;
     carrying::carry_beside(fd, front, &socket, kernel)
 }
@@ -123,12 +184,29 @@ pub fn wildcard_port(fd: RawFd) -> Option<u16> {
     local.ip().to_canonical().is_unspecified().then_some(local.port())
 }
 
+/// Whether a kernel's socket is of datagrams.
+#[must_use]
+pub fn is_of_datagrams(fd: RawFd) -> bool {
+    kernel_option(fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_DGRAM)
+}
+
+fn duplicate(fd: RawFd) -> Result<Own> {
+    // SAFETY: only numbers go in and come out.
+    Ok(Own::made(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?)
+}
+
 /// A socket of ours like one of the kernel's, and its descriptor.
 fn socket_like(fd: RawFd) -> Result<(Arc<Socket>, OwnedFd)> {
     let family = kernel_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
     let kind = match (family, kernel_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?) {
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Kind::Stream,
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => Kind::Datagram,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => {
+            match kernel_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)? {
+                libc::IPPROTO_UDP => Kind::Datagram,
+                libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Kind::Echo,
+                _ => return Err(Errno(libc::ENOTSOCK)),
+            }
+        }
         _ => return Err(Errno(libc::ENOTSOCK)),
     };
     let core = capi::core()?;

@@ -21,9 +21,27 @@ fn ours() -> std::sync::MutexGuard<'static, HashSet<usize>> {
 ///
 /// # Safety
 /// `name` is null or a C string.
-unsafe fn is_node(name: *const c_char) -> bool {
+pub(crate) unsafe fn is_node(name: *const c_char) -> bool {
     // SAFETY: a C string, by the caller's promise.
     !shim::is_inside() && !name.is_null() && shim::is_node(unsafe { CStr::from_ptr(name) })
+}
+
+/// Whether one of the addresses is virtual.
+///
+/// # Safety
+/// `list` is null or a list that `getaddrinfo` gave.
+unsafe fn has_virtual(list: *const addrinfo) -> bool {
+    let mut next = list;
+    // SAFETY: the list is whole, by the caller's promise.
+    unsafe {
+        while let Some(entry) = next.as_ref() {
+            if shim::is_virtual(entry.ai_addr, entry.ai_addrlen) {
+                return true;
+            }
+            next = entry.ai_next;
+        }
+    }
+    false
 }
 
 /// `getaddrinfo(3)`
@@ -38,7 +56,15 @@ pub unsafe extern "C" fn getaddrinfo(
     // SAFETY: the caller's promise.
     if !unsafe { is_node(name) } {
         // SAFETY: the caller's promise.
-        return unsafe { real(name, service, hints, results) };
+        let code = unsafe { real(name, service, hints, results) };
+        // SAFETY: filled in where the code says so.
+        if code != 0 || shim::is_inside() || name.is_null() || !unsafe { has_virtual(*results) } {
+            return code;
+        }
+        // An alias of a node's name: more is known of that, and the way there, than its addresses tell.
+        let free = real!(freeaddrinfo(*mut addrinfo));
+        // SAFETY: just given, and to nobody else yet.
+        unsafe { free(*results) };
     }
     let _inside = shim::enter();
     // SAFETY: the caller's promise.
@@ -98,14 +124,6 @@ pub unsafe extern "C" fn gethostbyname(name: *const c_char) -> *mut hostent {
     let _inside = shim::enter();
     // SAFETY: the caller's promise.
     unsafe { capi::ntmfw_gethostbyname(name) }
-}
-
-/// `gethostbyname2(3)`: of IPv4; a node's IPv6 address is given by `getaddrinfo`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent {
-    let real = real!(gethostbyname2(*const c_char, c_int) -> *mut hostent);
-    // SAFETY: the caller's promise.
-    if family == libc::AF_INET { unsafe { gethostbyname(name) } } else { unsafe { real(name, family) } }
 }
 
 /// `gethostbyname_r(3)`

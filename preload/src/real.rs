@@ -20,4 +20,26 @@ macro_rules! real {
     }};
 }
 
-pub(crate) use real;
+/// Calls that are the library's where the descriptor is an NTM socket, and the C library's everywhere else.
+macro_rules! calls_on_sockets {
+    ($(
+        $(#[$about:meta])*
+        fn $name:ident($fd:ident: c_int $(, $argument:ident: $type:ty)*) -> $result:ty => $ours:ident;
+    )*) => {$(
+        $(#[$about])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($fd: c_int $(, $argument: $type)*) -> $result {
+            let real = real!($name(c_int $(, $type)*) -> $result);
+            // SAFETY: the caller's promise, which is the same for both.
+            unsafe {
+                if !ntmfw::shim::is_met($fd) {
+                    return real($fd $(, $argument)*);
+                }
+                let _inside = ntmfw::shim::enter();
+                ntmfw::capi::$ours($fd $(, $argument)*)
+            }
+        }
+    )*};
+}
+
+pub(crate) use {calls_on_sockets, real};

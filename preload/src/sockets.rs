@@ -6,7 +6,8 @@ use libc::{c_int, c_void, sockaddr, socklen_t};
 use ntmfw::capi;
 use ntmfw::shim;
 
-use crate::real::real;
+use crate::ending;
+use crate::real::{calls_on_sockets, real};
 use crate::told;
 
 /// Ports at which nodes may connect.
@@ -25,6 +26,11 @@ impl Ports {
         })
     }
 
+    /// Whether there are any.
+    fn any(&self) -> bool {
+        !matches!(self, Self::These(ports) if ports.is_empty())
+    }
+
     fn has(&self, port: u16) -> bool {
         match self {
             Self::All => port != 0,
@@ -34,9 +40,12 @@ impl Ports {
 }
 
 /// An NTM socket takes the place of the kernel's, if nodes can be reached.
-fn adopt(fd: c_int) -> bool {
+pub(crate) fn adopt(fd: c_int) -> bool {
     match shim::adopt(fd) {
-        Ok(()) => true,
+        Ok(()) => {
+            ending::watch();
+            true
+        }
         Err(why) => {
             told::set_errno(why.0);
             // That it is no socket of the Internet is the kernel's to tell.
@@ -76,18 +85,28 @@ pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: so
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let real = real!(bind(c_int, *const sockaddr, socklen_t) -> c_int);
-    // SAFETY: the caller's promise.
-    if shim::is_inside() || !unsafe { shim::is_virtual(address, length) } {
+    if shim::is_inside() {
         // SAFETY: the caller's promise.
         return unsafe { real(fd, address, length) };
     }
     let _inside = shim::enter();
-    if !shim::is_socket(fd) && !adopt(fd) {
+    // SAFETY: the caller's promise.
+    let is_virtual = unsafe { shim::is_virtual(address, length) };
+    if shim::is_socket(fd) || (is_virtual && adopt(fd)) {
         // SAFETY: the caller's promise.
-        return unsafe { real(fd, address, length) };
+        return unsafe { capi::ntmfw_bind(fd, address, length) };
     }
     // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_bind(fd, address, length) }
+    let bound = unsafe { real(fd, address, length) };
+    if bound == 0 && is_served(fd) && shim::is_of_datagrams(fd) {
+        let _ = adopt(fd);
+    }
+    bound
+}
+
+/// Whether nodes may reach the port that a kernel's socket is bound to.
+fn is_served(fd: c_int) -> bool {
+    Ports::get().any() && shim::wildcard_port(fd).is_some_and(|port| Ports::get().has(port))
 }
 
 /// `listen(2)`
@@ -109,100 +128,31 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     // SAFETY: only numbers go in.
     let listens = unsafe { real(fd, backlog) };
     if listens == 0
-        && shim::wildcard_port(fd).is_some_and(|port| Ports::get().has(port))
-        && let Err(why) = shim::serve(fd, backlog)
+        && is_served(fd)
     {
-        told::cannot(why.0);
+        match shim::serve(fd, backlog) {
+            Ok(()) => ending::watch(),
+            Err(why) => told::cannot(why.0),
+        }
     }
     listens
 }
 
-/// `accept(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    let real = real!(accept(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, address, length) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_accept(fd, address, length) }
-}
-
-/// `accept4(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
-    let real = real!(accept4(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, address, length, flags) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_accept4(fd, address, length, flags) }
-}
-
-/// `getsockname(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    let real = real!(getsockname(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, address, length) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_getsockname(fd, address, length) }
-}
-
-/// `getpeername(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    let real = real!(getpeername(c_int, *mut sockaddr, *mut socklen_t) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, address, length) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_getpeername(fd, address, length) }
-}
-
-/// `getsockopt(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockopt(
-    fd: c_int,
-    level: c_int,
-    name: c_int,
-    value: *mut c_void,
-    length: *mut socklen_t,
-) -> c_int {
-    let real = real!(getsockopt(c_int, c_int, c_int, *mut c_void, *mut socklen_t) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, level, name, value, length) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_getsockopt(fd, level, name, value, length) }
-}
-
-/// `setsockopt(2)`
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn setsockopt(
-    fd: c_int,
-    level: c_int,
-    name: c_int,
-    value: *const c_void,
-    length: socklen_t,
-) -> c_int {
-    let real = real!(setsockopt(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int);
-    if shim::is_inside() || !shim::is_socket(fd) {
-        // SAFETY: the caller's promise.
-        return unsafe { real(fd, level, name, value, length) };
-    }
-    let _inside = shim::enter();
-    // SAFETY: the caller's promise.
-    unsafe { capi::ntmfw_setsockopt(fd, level, name, value, length) }
+calls_on_sockets! {
+    /// `accept(2)`
+    fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int => ntmfw_accept;
+    /// `accept4(2)`
+    fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int => ntmfw_accept4;
+    /// `shutdown(2)`
+    fn shutdown(fd: c_int, how: c_int) -> c_int => ntmfw_shutdown;
+    /// `getsockname(2)`
+    fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int => ntmfw_getsockname;
+    /// `getpeername(2)`
+    fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int => ntmfw_getpeername;
+    /// `getsockopt(2)`
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut socklen_t) -> c_int
+        => ntmfw_getsockopt;
+    /// `setsockopt(2)`
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: socklen_t) -> c_int
+        => ntmfw_setsockopt;
 }

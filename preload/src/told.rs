@@ -15,6 +15,24 @@ pub(crate) fn cannot(errno: i32) {
     });
 }
 
+/// Says that what this process has ends with it.
+pub(crate) fn leaving() {
+    let _ = writeln!(
+        std::io::stderr(),
+        "ntm: the process ends that has the ports and connections of its children, and they end with it: keep it in the \
+         foreground (nginx: daemon off)"
+    );
+}
+
+/// Says that what this process has ends with the program.
+pub(crate) fn replaced() {
+    let _ = writeln!(
+        std::io::stderr(),
+        "ntm: another program takes the place of the one that has connections to nodes, and they end: let it run the other \
+         one as a child"
+    );
+}
+
 /// The error number that the last call of this thread left.
 pub(crate) fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or_default()

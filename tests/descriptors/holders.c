@@ -78,6 +78,18 @@ static void say_serving(void) {
     fflush(stdout);
 }
 
+/* Serves each connection after the other. */
+static void serve_each(const char *port, void (*serve)(int fd, int listener)) {
+    int listener = listening(port);
+    say_serving();
+    for (;;) {
+        int fd = ntmfw_accept(listener, NULL, NULL);
+        if (fd < 0) die("accept");
+        serve(fd, listener);
+        ntmfw_close(fd);
+    }
+}
+
 static int connected(const char *name, const char *port, int kind) {
     struct addrinfo hints = {.ai_socktype = kind}, *found;
     int error = ntmfw_getaddrinfo(name, port, &hints, &found);
@@ -127,42 +139,28 @@ static void write_all(int fd, const char *from, size_t length) {
 }
 
 /* A child for each connection, which reads and writes what it inherited. */
-static void serve_forking(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        if (fd < 0) die("accept");
-        pid_t child = fork();
-        if (child == 0) {
-            close(listener);
-            echo(fd);
-            _exit(0);
-        }
-        ntmfw_close(fd);
-        while (waitpid(-1, NULL, WNOHANG) > 0) {}
+static void serve_forking(int fd, int listener) {
+    pid_t child = fork();
+    if (child == 0) {
+        close(listener);
+        echo(fd);
+        _exit(0);
     }
+    while (waitpid(-1, NULL, WNOHANG) > 0) {}
 }
 
 /* As inetd does: another program, which knows nothing, has the connection as its standard input and output. */
-static void serve_inetd(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        if (fd < 0) die("accept");
-        pid_t child = fork();
-        if (child == 0) {
-            ntmfw_dup2(fd, 0);
-            ntmfw_dup2(fd, 1);
-            ntmfw_close(fd);
-            ntmfw_close(listener);
-            execlp("cat", "cat", (char *)NULL);
-            _exit(1);
-        }
+static void serve_inetd(int fd, int listener) {
+    pid_t child = fork();
+    if (child == 0) {
+        ntmfw_dup2(fd, 0);
+        ntmfw_dup2(fd, 1);
         ntmfw_close(fd);
-        while (waitpid(-1, NULL, WNOHANG) > 0) {}
+        ntmfw_close(listener);
+        execlp("cat", "cat", (char *)NULL);
+        _exit(1);
     }
+    while (waitpid(-1, NULL, WNOHANG) > 0) {}
 }
 
 /* Children that were there before any connection accept by themselves, and know who called. */
@@ -189,6 +187,21 @@ static void serve_preforked(const char *port) {
     pause();
 }
 
+static int passing = -1;
+
+static void pass_on(int fd, int listener) {
+    (void)listener;
+    char byte = 0, control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    expect(ntmfw_sendmsg(passing, &message, 0) == 1);
+}
+
 /* A process that was there before the library is passed each connection. */
 static void serve_passing(const char *port) {
     int pair[2];
@@ -207,123 +220,81 @@ static void serve_passing(const char *port) {
         }
     }
     close(pair[1]);
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        if (fd < 0) die("accept");
-        char byte = 0, control[CMSG_SPACE(sizeof(int))] = {0};
-        struct iovec part = {&byte, 1};
-        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(header), &fd, sizeof fd);
-        expect(ntmfw_sendmsg(pair[0], &message, 0) == 1);
-        ntmfw_close(fd);
-    }
+    passing = pair[0];
+    serve_each(port, pass_on);
 }
 
 /* Switches in the middle of a stream, once more has come than was read, and after the peer's end has come; every
  * connection in another order. The descriptor stays in the epoll set it was in before. */
-static void serve_switching(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (size_t before = 0;; before = before * 3 + 1000) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        if (fd < 0) die("accept");
-        int set = epoll_create1(EPOLL_CLOEXEC);
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = 77}, told;
-        expect(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0);
-        if (before > LONG / 4) before = 0;
-        size_t got = 0;
-        while (got < before) {
-            ssize_t now = ntmfw_read(fd, room + got, before - got);
-            if (now <= 0) die("read");
-            got += (size_t)now;
-        }
-        if (before % 2 == 0) {
-            /* Until something lies there, which the descriptor shows. */
-            struct pollfd entry = {.fd = fd, .events = POLLIN};
-            expect(ntmfw_poll(&entry, 1, 20000) == 1);
-        }
-        carry(fd);
-        expect(epoll_wait(set, &told, 1, 20000) == 1 && told.data.u64 == 77);
-        got += read_all(fd, room + got, LONG - got);
-        char end;
-        expect(got == LONG && read(fd, &end, 1) == 0);
-        expect_pattern(room, 0, LONG);
-        write_all(fd, room, LONG);
-        close(set);
-        ntmfw_close(fd);
+static void serve_switching(int fd, int listener) {
+    (void)listener;
+    static size_t before = 0;
+    int set = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 77}, told;
+    expect(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0);
+    if (before > LONG / 4) before = 0;
+    size_t got = 0;
+    while (got < before) {
+        ssize_t now = ntmfw_read(fd, room + got, before - got);
+        if (now <= 0) die("read");
+        got += (size_t)now;
     }
+    if (before % 2 == 0) {
+        /* Until something lies there, which the descriptor shows. */
+        struct pollfd entry = {.fd = fd, .events = POLLIN};
+        expect(ntmfw_poll(&entry, 1, 20000) == 1);
+    }
+    carry(fd);
+    expect(epoll_wait(set, &told, 1, 20000) == 1 && told.data.u64 == 77);
+    got += read_all(fd, room + got, LONG - got);
+    char end;
+    expect(got == LONG && read(fd, &end, 1) == 0);
+    expect_pattern(room, 0, LONG);
+    write_all(fd, room, LONG);
+    close(set);
+    before = before * 3 + 1000;
 }
 
 /* Switches after the peer's end has been shown: that end is read, and the other direction is open still. */
-static void serve_ended(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        struct pollfd entry = {.fd = fd, .events = POLLRDHUP};
-        char word[16];
-        expect(fd >= 0 && ntmfw_recv(fd, word, 5, MSG_WAITALL) == 5 && memcmp(word, "hello", 5) == 0);
-        expect(ntmfw_poll(&entry, 1, 20000) == 1);
-        carry(fd);
-        expect(read(fd, word, sizeof word) == 0);
-        write_all(fd, "ended", 5);
-        ntmfw_close(fd);
-    }
+static void serve_ended(int fd, int listener) {
+    (void)listener;
+    struct pollfd entry = {.fd = fd, .events = POLLRDHUP};
+    char word[16];
+    expect(ntmfw_recv(fd, word, 5, MSG_WAITALL) == 5 && memcmp(word, "hello", 5) == 0);
+    expect(ntmfw_poll(&entry, 1, 20000) == 1);
+    carry(fd);
+    expect(read(fd, word, sizeof word) == 0);
+    write_all(fd, "ended", 5);
 }
 
 /* Nobody reads what comes: the sender must be held up, not the memory filled. Then all of it is read. */
-static void serve_slowly(const char *port) {
-    int listener = listening(port), go[2];
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        expect(fd >= 0 && pipe(go) == 0);
-        carry(fd);
-        int other = ntmfw_accept(listener, NULL, NULL);
-        char byte;
-        expect(ntmfw_read(other, &byte, 1) == 1);
-        echo(fd);
-        ntmfw_close(other);
-        ntmfw_close(fd);
-    }
+static void serve_slowly(int fd, int listener) {
+    carry(fd);
+    int other = ntmfw_accept(listener, NULL, NULL);
+    char byte;
+    expect(ntmfw_read(other, &byte, 1) == 1);
+    echo(fd);
+    ntmfw_close(other);
 }
 
 /* The peer resets; this process reads that as an error. */
-static void serve_reset(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        expect(fd >= 0);
-        carry(fd);
-        char byte;
-        expect(read(fd, &byte, 1) == 1);
-        expect(write(fd, &byte, 1) == 1);
-        ssize_t got = read(fd, &byte, 1);
-        puts(got < 0 && errno == ECONNRESET ? "reset" : "no reset");
-        fflush(stdout);
-        ntmfw_close(fd);
-    }
+static void serve_reset(int fd, int listener) {
+    (void)listener;
+    carry(fd);
+    char byte;
+    expect(read(fd, &byte, 1) == 1);
+    expect(write(fd, &byte, 1) == 1);
+    ssize_t got = read(fd, &byte, 1);
+    puts(got < 0 && errno == ECONNRESET ? "reset" : "no reset");
+    fflush(stdout);
 }
 
 /* Closes with something unread. */
-static void serve_leaving(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        expect(fd >= 0);
-        carry(fd);
-        struct pollfd entry = {.fd = fd, .events = POLLIN};
-        expect(poll(&entry, 1, 20000) == 1);
-        ntmfw_close(fd);
-    }
+static void serve_leaving(int fd, int listener) {
+    (void)listener;
+    carry(fd);
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    expect(poll(&entry, 1, 20000) == 1);
 }
 
 /* Datagrams of a connected socket, through a child. */
@@ -503,30 +474,31 @@ static void try_carried_exit(const char *name, const char *port) {
     write_all(fd, room, LONG / 8);
 }
 
-static void serve_exits(const char *port) {
-    int listener = listening(port);
-    say_serving();
-    for (;;) {
-        int fd = ntmfw_accept(listener, NULL, NULL);
-        expect(fd >= 0);
-        size_t got = 0;
-        ssize_t now;
-        while ((now = ntmfw_recv(fd, room + got, sizeof room - got, 0)) > 0) got += (size_t)now;
-        expect_pattern(room, 0, got);
-        printf("%s after %zu\n", now == 0 ? "end" : strerror(errno), got);
-        fflush(stdout);
-        ntmfw_close(fd);
-    }
+static void serve_exits(int fd, int listener) {
+    (void)listener;
+    size_t got = 0;
+    ssize_t now;
+    while ((now = ntmfw_recv(fd, room + got, sizeof room - got, 0)) > 0) got += (size_t)now;
+    expect_pattern(room, 0, got);
+    printf("%s after %zu\n", now == 0 ? "end" : strerror(errno), got);
+    fflush(stdout);
 }
 
 static const struct {
     const char *name;
     void (*run)(const char *port);
 } servers[] = {
-    {"forking", serve_forking},     {"inetd", serve_inetd},       {"preforked", serve_preforked},
-    {"passing", serve_passing},     {"switching", serve_switching}, {"ended", serve_ended},
-    {"slowly", serve_slowly},       {"reset", serve_reset},       {"leaving", serve_leaving},
-    {"datagrams", serve_datagrams}, {"exits", serve_exits},
+    {"preforked", serve_preforked},
+    {"passing", serve_passing},
+    {"datagrams", serve_datagrams},
+};
+
+static const struct {
+    const char *name;
+    void (*serve)(int fd, int listener);
+} one_by_one[] = {
+    {"forking", serve_forking}, {"inetd", serve_inetd}, {"switching", serve_switching}, {"ended", serve_ended},
+    {"slowly", serve_slowly},   {"reset", serve_reset}, {"leaving", serve_leaving},     {"exits", serve_exits},
 };
 
 static const struct {
@@ -543,6 +515,8 @@ int main(int count, char **words) {
     if (strcmp(words[1], "serve") == 0) {
         for (size_t at = 0; at < sizeof servers / sizeof *servers; at++)
             if (strcmp(servers[at].name, words[2]) == 0) servers[at].run(words[3]);
+        for (size_t at = 0; at < sizeof one_by_one / sizeof *one_by_one; at++)
+            if (strcmp(one_by_one[at].name, words[2]) == 0) serve_each(words[3], one_by_one[at].serve);
         return 2;
     }
     for (size_t at = 0; at < sizeof clients / sizeof *clients; at++) {

@@ -14,6 +14,7 @@ mod ancillary;
 mod carrying;
 mod files;
 mod guard;
+mod hosts;
 mod io;
 mod memory;
 mod messages;
@@ -24,9 +25,12 @@ mod polling;
 mod sockets;
 
 pub(crate) use guard::core;
+pub(crate) use hosts::lay_out;
+pub(crate) use names::name_of_address;
 
 pub use carrying::*;
 pub use files::*;
+pub use hosts::*;
 pub use io::*;
 pub use messages::*;
 pub use names::*;

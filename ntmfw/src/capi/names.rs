@@ -1,17 +1,15 @@
 //! `getaddrinfo` and its kin.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::ptr::null_mut;
 
-use libc::{addrinfo, hostent, sockaddr, sockaddr_storage, socklen_t};
+use libc::{addrinfo, sockaddr, sockaddr_storage, socklen_t};
 use ntm_proto::id::Fqdn;
 use ntm_proto::wire::message::Target;
 
 use super::address;
-use super::guard::{core, guard, guard_code, set_errno};
+use super::guard::{core, guard_code, set_errno};
 use crate::errno::Errno;
 use crate::negotiation::names::{LookupError, Resolved};
 use crate::runtime::Core;
@@ -123,8 +121,12 @@ unsafe fn name_of(given: *const sockaddr, length: socklen_t) -> Option<Fqdn> {
     let Ok(address::Given::Address(address)) = (unsafe { address::read(given, length, libc::AF_UNSPEC) }) else {
         return None;
     };
+    name_of_address(crate::socket::state::unmapped(address).ip())
+}
+
+/// The name that was looked up, or that the node has.
+pub(crate) fn name_of_address(address: IpAddr) -> Option<Fqdn> {
     let core = crate::negotiation::start::core()?;
-    let address = crate::socket::state::unmapped(address).ip();
     if core.is_own(address) {
         return Some(core.names.own().clone());
     }
@@ -156,7 +158,7 @@ unsafe fn look_up(
 ///
 /// # Safety
 /// `name` is null or a C string.
-unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c_int>> {
+pub(super) unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c_int>> {
     if name.is_null() {
         return None;
     }
@@ -382,133 +384,6 @@ impl List {
             first.ai_canonname = name.into_raw();
         }
     }
-}
-
-/// `gethostbyname(3)`: the IPv4 address of a node, or what the system says. The answer is good until the thread asks
-/// again; `h_errno` tells why there is none.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ntmfw_gethostbyname(name: *const c_char) -> *mut hostent {
-    const AT_FIRST: usize = 1_024;
-    const AT_MOST: usize = 1 << 16;
-    thread_local! {
-        /// The answer, and what it points to.
-        static ANSWER: RefCell<(Box<MaybeUninit<hostent>>, Vec<u64>)> = RefCell::new((Box::new_uninit(), Vec::new()));
-    }
-    guard(|| {
-        ANSWER.with_borrow_mut(|(answer, room)| {
-            let mut size = AT_FIRST;
-            loop {
-                room.resize(size / size_of::<u64>(), 0);
-                let mut result = null_mut();
-                // SAFETY: a C string by the caller's promise; the rest is ours and lives for the call.
-                let code = unsafe {
-                    let why = __h_errno_location();
-                    ntmfw_gethostbyname_r(
-                        name,
-                        answer.as_mut_ptr(),
-                        room.as_mut_ptr().cast(),
-                        size,
-                        &raw mut result,
-                        why,
-                    )
-                };
-                if code != libc::ERANGE || size >= AT_MOST {
-                    return Ok(result);
-                }
-                size *= 2;
-            }
-        })
-    })
-}
-
-/// `gethostbyname_r(3)`: the same, told where the caller wants it.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ntmfw_gethostbyname_r(
-    name: *const c_char,
-    answer: *mut hostent,
-    room: *mut c_char,
-    length: libc::size_t,
-    result: *mut *mut hostent,
-    why: *mut c_int,
-) -> c_int {
-    guard_code(libc::EIO, || {
-        // SAFETY: a C string, by the caller's promise.
-        let Some(found) = (unsafe { find_node(name) }) else {
-            // SAFETY: the caller's promise is that of `gethostbyname_r`.
-            return unsafe { gethostbyname_r(name, answer, room, length, result, why) };
-        };
-        // SAFETY: the caller has room for a pointer and a number, and `length` bytes at `room`.
-        unsafe {
-            result.write(null_mut());
-            let resolved = match found {
-                Ok(resolved) => resolved,
-                Err(code) => {
-                    why.write(if code == libc::EAI_NONAME { HOST_NOT_FOUND } else { TRY_AGAIN });
-                    return if code == libc::EAI_NONAME { 0 } else { libc::EAGAIN };
-                }
-            };
-            let bytes = std::slice::from_raw_parts_mut(room.cast::<MaybeUninit<u8>>(), length);
-            let Some(made) = lay_out(&resolved, bytes) else {
-                why.write(NETDB_INTERNAL);
-                return libc::ERANGE;
-            };
-            answer.write(made);
-            result.write(answer);
-            0
-        }
-    })
-}
-
-/// What `gethostbyname` tells, with everything it points to in `room`; `None` where that is too small.
-fn lay_out(resolved: &Resolved, room: &mut [MaybeUninit<u8>]) -> Option<hostent> {
-    /// No other names; one address; their ends.
-    #[repr(C)]
-    struct Lists {
-        aliases: [*mut c_char; 1],
-        addresses: [*mut c_char; 2],
-        address: [u8; 4],
-    }
-    let start = room.as_ptr().align_offset(align_of::<Lists>());
-    let (lists, rest) = room.get_mut(start..)?.split_at_mut_checked(size_of::<Lists>())?;
-    let name = resolved.name.as_str().as_bytes();
-    let place = rest.get_mut(..=name.len())?;
-    for (to, from) in place.iter_mut().zip(name.iter().chain(&[0])) {
-        to.write(*from);
-    }
-    let lists = lists.as_mut_ptr().cast::<Lists>();
-    // SAFETY: the place is large enough and aligned for them.
-    unsafe {
-        let address = (&raw mut (*lists).address).cast::<c_char>();
-        lists.write(Lists {
-            aliases: [null_mut()],
-            addresses: [address, null_mut()],
-            address: resolved.virtual4.octets(),
-        });
-        Some(hostent {
-            h_name: place.as_mut_ptr().cast(),
-            h_aliases: (&raw mut (*lists).aliases).cast(),
-            h_addrtype: libc::AF_INET,
-            h_length: 4,
-            h_addr_list: (&raw mut (*lists).addresses).cast(),
-        })
-    }
-}
-
-/// `<netdb.h>`'s.
-const HOST_NOT_FOUND: c_int = 1;
-const TRY_AGAIN: c_int = 2;
-const NETDB_INTERNAL: c_int = -1;
-
-unsafe extern "C" {
-    fn __h_errno_location() -> *mut c_int;
-    fn gethostbyname_r(
-        name: *const c_char,
-        answer: *mut hostent,
-        room: *mut c_char,
-        length: libc::size_t,
-        result: *mut *mut hostent,
-        why: *mut c_int,
-    ) -> c_int;
 }
 
 /// `if_nametoindex(3)`, which is the system's.

@@ -190,7 +190,7 @@ pub unsafe extern "C" fn ntmfw_getpeername(fd: RawFd, address: *mut sockaddr, le
     guard(|| {
         let remote = match table::entry(fd) {
             Some(Entry::Direct(socket)) => socket.peer_address()?,
-            Some(Entry::Carried(carried)) => carried.remote.ok_or(Errno(libc::ENOTCONN))?,
+            Some(Entry::Carried(carried)) => carried.peer()?,
             // SAFETY: the caller's promise is the system call's.
             None => return checked(unsafe { libc::getpeername(fd, address, length) }),
         };

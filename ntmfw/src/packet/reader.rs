@@ -80,8 +80,10 @@ pub(crate) struct Reader {
     netlink: Netlink,
     buffers: Lock<Buffers>,
     followers: Lock<Vec<Arc<Parker>>>,
-    /// Until when whoever is responsible for timers sleeps; zero while it is awake.
+    /// Until when the leader sleeps; zero while there is none, or it is awake.
     asleep_until: AtomicU64,
+    /// Until when the control thread sleeps that minds the timers; zero while it does not.
+    armed_until: AtomicU64,
     /// How often somebody took the lead.
     leads: AtomicU64,
     /// The control thread relies on who leads now, and must be woken when that ends.
@@ -127,6 +129,7 @@ impl Reader {
             buffers: Lock::new(buffers),
             followers: Lock::default(),
             asleep_until: AtomicU64::new(AWAKE),
+            armed_until: AtomicU64::new(AWAKE),
             leads: AtomicU64::new(0),
             off_duty: AtomicBool::new(false),
             on_duty,
@@ -140,16 +143,20 @@ impl Reader {
 
     /// Wakes whoever is responsible for reading and timers.
     pub(crate) fn kick(&self) {
-        if self.asleep_until.load(Ordering::SeqCst) != AWAKE {
+        if self.sleeps_past(AWAKE) {
             self.kick.ring();
         }
     }
 
     /// Wakes it if it would sleep past `at`.
     pub(crate) fn wake_before(&self, at: Option<Instant>) {
-        if at.is_some_and(|at| at.as_nanos() < self.asleep_until.load(Ordering::SeqCst)) {
-            self.kick();
+        if at.is_some_and(|at| self.sleeps_past(at.as_nanos())) {
+            self.kick.ring();
         }
+    }
+
+    fn sleeps_past(&self, at: u64) -> bool {
+        at < self.asleep_until.load(Ordering::SeqCst) || at < self.armed_until.load(Ordering::SeqCst)
     }
 
     fn try_lead<'a>(&'a self, core: &'a Core) -> Option<Lead<'a>> {
@@ -191,12 +198,13 @@ impl Reader {
         let seen = self.leads.load(Ordering::SeqCst);
         let _ = lead.turn(Some(core.now()), &mut Beside::default());
         let next = core.timers.next();
-        self.asleep_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
+        self.armed_until.store(next.map_or(NEVER, Instant::as_nanos), Ordering::SeqCst);
         drop(lead);
         core.settle();
         // What was asked for before the store above is seen here, what comes after kicks.
         let next = [next, core.timers.next()].into_iter().flatten().min();
         self.sleep_as_control(core, true, next.map(|at| at.since(core.now())));
+        self.armed_until.store(AWAKE, Ordering::SeqCst);
         seen
     }
 
@@ -237,9 +245,13 @@ impl Reader {
     }
 
     /// Nobody leads any more, which the control thread notices by itself unless it was told to rely on somebody.
-    fn leave(&self) {
+    fn leave(&self, core: &Core) {
         if self.off_duty.swap(false, Ordering::SeqCst) {
             self.on_duty.ring();
+        }
+        // Armed, it knows nothing of timers that came since: a leader that takes the kick for its own keeps it asleep.
+        if self.armed_until.load(Ordering::SeqCst) != AWAKE {
+            self.wake_before(core.timers.next());
         }
     }
 }
@@ -290,7 +302,7 @@ impl Lead<'_> {
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.buffers = None;
-        self.core.reader.leave();
+        self.core.reader.leave(self.core);
     }
 }
 
@@ -382,7 +394,7 @@ fn lead_or_follow(core: &Core, parker: &Arc<Parker>, until: Option<Instant>, don
         drop(followers);
         // Whose turn it was to lead and who does not passes that on.
         if parker.take_promotion() && (done() || past() || parked.is_err()) {
-            reader.leave();
+            reader.leave(core);
         }
         parked?;
     }

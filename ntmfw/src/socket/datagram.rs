@@ -34,7 +34,8 @@ pub(crate) fn send(
     let begun = endpoint.corked_for();
     let to = begun.or(to.map(unmapped)).or(peer).ok_or(Errno(libc::EDESTADDRREQ))?;
     if !socket.core.is_virtual(to.ip()) {
-        return Err(Errno(libc::ENETUNREACH));
+        let beside = socket.beside().ok_or(Errno(libc::ENETUNREACH))?;
+        return beside.send(parts, socket.shown(to));
     }
     if to.port() == 0 && socket.kind == Kind::Datagram {
         return Err(Errno(libc::EINVAL));

@@ -69,8 +69,10 @@ extern "C" fn prepare() {
         let making = MAKING.write();
         let table = table::hold();
         let direct = table.iter().filter_map(|(fd, entry)| match entry {
-            Entry::Direct(socket) => Some((*fd, socket.family, socket.kind, socket.options.lock().clone())),
-            Entry::Carried(_) => None,
+            Entry::Direct(socket) if socket.is_behind(*fd) => {
+                Some((*fd, socket.family, socket.kind, socket.options.lock().clone()))
+            }
+            _ => None,
         });
         let direct = direct.collect();
         HELD.set(Some(Held { table, _making: making, direct }));

@@ -10,6 +10,7 @@
 //! - [`kernel`]: sockets that turn out to be the kernel's;
 //! - [`polling`]: `poll`, `select` and `epoll_wait`.
 
+pub(crate) mod beside;
 pub(crate) mod carrying;
 pub(crate) mod datagram;
 pub(crate) mod exit;

@@ -13,15 +13,17 @@ mod ending;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libc::c_int;
 use ntm_proto::time::Instant;
 
+use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::packet::reader::wait_for;
 use crate::runtime::Core;
+use crate::socket::beside::Beside;
 use crate::socket::options::Options;
 use crate::socket::table::{self, Entry};
 use crate::socket::{fork, kernel, signals};
@@ -55,6 +57,8 @@ pub(crate) struct Socket {
     state: Lock<State>,
     /// Shows what the socket is ready for, until its descriptor carries data.
     mirror: Arc<Lock<Option<Mirror>>>,
+    /// The kernel's half of a datagram socket that has one.
+    beside: OnceLock<Beside>,
     /// What a stream is ready for before it is anything: nothing worth waiting for.
     idle: Readiness,
 }
@@ -107,6 +111,17 @@ impl Socket {
         Ok(())
     }
 
+    /// A datagram socket speaks with the kernel's addresses, too, through a socket of the kernel's.
+    pub(crate) fn stand_beside(&self, kernel: Own) -> Result<()> {
+        let (endpoint, _) = self.endpoint().ok_or(Errno(libc::EINVAL))?;
+        let _ = self.beside.set(Beside::new(kernel, &endpoint)?);
+        Ok(())
+    }
+
+    pub(crate) fn beside(&self) -> Option<&Beside> {
+        self.beside.get()
+    }
+
     /// Puts a new socket into the table.
     fn enter(make: impl FnOnce() -> Result<(OwnedFd, Arc<Self>)>) -> Result<RawFd> {
         let whole = fork::exclude();
@@ -134,6 +149,7 @@ impl Socket {
             options: Lock::new(options),
             state: Lock::new(state),
             mirror: Arc::new(Lock::new(Some(mirror))),
+            beside: OnceLock::new(),
             idle: Readiness::default(),
         };
         socket.idle.set(OUT);
@@ -240,6 +256,9 @@ impl Socket {
             State::Fresh { place } => place.map_or(nowhere, |place| SocketAddr::new(place.address, place.port)),
             State::Listening { place, .. } => SocketAddr::new(place.address, place.port),
             State::Connected { connection, .. } => connection.flow.local,
+            State::Datagram { peer: Some(peer), .. } if !self.core.is_virtual(peer.ip()) => {
+                self.beside().and_then(|beside| beside.local_address().ok()).unwrap_or(nowhere)
+            }
             State::Datagram { place, peer, .. } => match (place, peer) {
                 (Some(place), Some(peer)) if place.address.is_unspecified() => {
                     SocketAddr::new(self.core.own_address(peer.ip()).unwrap_or(place.address), place.port)
@@ -257,6 +276,20 @@ impl Socket {
             State::Datagram { peer: Some(peer), .. } => Ok(self.shown(*peer)),
             _ => Err(Errno(libc::ENOTCONN)),
         }
+    }
+
+    /// Whom it is connected to, or is about to be.
+    pub(crate) fn peer_meant(&self) -> Option<SocketAddr> {
+        match &*self.state.lock() {
+            State::Connected { connection, .. } => Some(self.shown(connection.flow.remote)),
+            State::Datagram { peer, .. } => peer.map(|peer| self.shown(peer)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a stream whose connection was begun and never made.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connection().is_some_and(|connection| !connection.is_established())
     }
 
     /// The connection of a stream that has one.
@@ -296,6 +329,11 @@ impl Socket {
     pub(crate) fn take_mirror(&self) -> Option<Mirror> {
         self.with_readiness(Readiness::hide);
         self.mirror.lock().take()
+    }
+
+    /// Whether the descriptor stands for this socket still; not to be told where it carries data.
+    pub(crate) fn is_behind(&self, fd: RawFd) -> bool {
+        self.mirror.lock().as_ref().is_none_or(|mirror| mirror.is_behind(fd))
     }
 
     /// Whether calls shall not block.
@@ -352,7 +390,7 @@ impl Socket {
 
     /// Whether a datagram to this address is ours to send; false: the descriptor is the kernel's now.
     pub(crate) fn may_send_to(&self, fd: RawFd, to: SocketAddr) -> Result<bool> {
-        if self.core.is_virtual(unmapped(to).ip()) {
+        if self.core.is_virtual(unmapped(to).ip()) || self.beside().is_some() {
             return Ok(true);
         }
         self.give_to_kernel(fd)?;

@@ -18,6 +18,17 @@ pub(crate) enum Entry {
     Carried(Arc<Carried>),
 }
 
+impl Entry {
+    /// Whether the descriptor stands for it still. A program may close one without telling the library, and open something
+    /// else.
+    pub(crate) fn is_behind(&self, fd: RawFd) -> bool {
+        match self {
+            Self::Direct(socket) => socket.is_behind(fd),
+            Self::Carried(carried) => carried.is_behind(fd),
+        }
+    }
+}
+
 pub(crate) type Entries = HashMap<RawFd, Entry>;
 
 static TABLE: std::sync::LazyLock<Shared<Entries>> = std::sync::LazyLock::new(Shared::default);
@@ -85,7 +96,9 @@ pub(crate) fn descriptors(which: impl Fn(&Entry) -> bool) -> Vec<RawFd> {
 
 /// The descriptors of a socket that calls act on directly.
 pub(crate) fn descriptors_of(socket: &Socket) -> Vec<RawFd> {
-    descriptors(|entry| matches!(entry, Entry::Direct(held) if std::ptr::eq(Arc::as_ptr(held), socket)))
+    let mut all = descriptors(|entry| matches!(entry, Entry::Direct(held) if std::ptr::eq(Arc::as_ptr(held), socket)));
+    all.retain(|fd| socket.is_behind(*fd));
+    all
 }
 
 /// The descriptors of ours in a range.

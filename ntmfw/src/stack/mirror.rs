@@ -3,12 +3,12 @@
 //! It is one end of a pair of local sockets. A byte that lies in it makes it readable, a full send buffer makes
 //! it unwritable, shut down it shows the end and the hang-up, and [`fault`] makes errors visible.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use crate::descriptors::Own;
 use crate::errno::Result;
 use crate::stack::fault;
-use crate::stack::pair::{Ends, PAGE, SMALLEST, pair, put, set_buffer, take, unread};
+use crate::stack::pair::{Ends, PAGE, SMALLEST, inode_of, pair, put, set_buffer, take, unread};
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Show};
 use crate::sync::Lock;
 
@@ -77,6 +77,11 @@ impl Mirror {
     pub(crate) fn is_nonblocking(&self) -> bool {
         // SAFETY: only asks for flags of a descriptor that this struct owns.
         unsafe { libc::fcntl(self.front.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK != 0 }
+    }
+
+    /// Whether the descriptor is one that it shows on.
+    pub(crate) fn is_behind(&self, fd: RawFd) -> bool {
+        inode_of(&self.front).is_ok_and(|front| inode_of(&fd) == Ok(front))
     }
 
     /// Whether it has shown a hang-up, which cannot be taken back.
@@ -326,10 +331,14 @@ mod tests {
             mirror.show(shown);
             mirror.into_ends().expect_err("it can carry nothing").dismiss();
             assert_eq!(old.polled() & IN, IN, "{kind} {shown:x}");
-            let (front, ends) = Ends::open(carrying | libc::SOCK_CLOEXEC).expect("a pair");
-            let new = Application(front);
-            assert_eq!(new.polled(), OUT);
-            carry_much(&new, &ends);
+            for veiled in [false, true] {
+                let (front, mut ends) = Ends::open(carrying | libc::SOCK_CLOEXEC, veiled).expect("a pair");
+                let new = Application(front);
+                assert_eq!(new.polled(), if veiled { 0 } else { OUT });
+                ends.unveil(|| new.0.try_clone().ok());
+                assert_eq!(new.polled(), OUT);
+                carry_much(&new, &ends);
+            }
         }
     }
 

@@ -26,10 +26,16 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// A new pair and the application's descriptor of it.
-    pub(crate) fn open(kind: c_int) -> Result<(OwnedFd, Self)> {
+    /// A new pair and the application's descriptor of it, on which holders cannot write yet where it is `veiled`.
+    pub(crate) fn open(kind: c_int, veiled: bool) -> Result<(OwnedFd, Self)> {
         let (front, back) = pair(kind)?;
-        let ends = Self::of(&front, Own::new(back), 0)?;
+        let back = Own::new(back);
+        if veiled {
+            set_buffer(&front, SMALLEST);
+            while put(&front) {}
+        }
+        let veil = unread(&back);
+        let ends = Self::of(&front, back, veil)?;
         Ok((front, ends))
     }
 
@@ -76,7 +82,7 @@ pub(super) fn pair(kind: c_int) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Puts one byte in; whether there was room.
-pub(super) fn put(into: &Own) -> bool {
+pub(super) fn put(into: &impl AsRawFd) -> bool {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte is read from a valid place.
     unsafe { libc::send(into.as_raw_fd(), [0_u8].as_ptr().cast(), 1, flags) == 1 }

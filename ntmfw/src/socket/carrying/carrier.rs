@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::errno::{Errno, Result};
 use crate::negotiation::start::become_own_thread;
 use crate::packet::reader::Beside;
 use crate::runtime::Core;
-use crate::socket::carrying::{Ends, holders_end};
+use crate::socket::carrying::{Ends, Fate, holders_end, label_of};
 use crate::socket::polling;
 use crate::socket::state::Socket;
 use crate::stack::readiness::Show;
@@ -35,7 +35,7 @@ const BELL: u64 = 0;
 pub(crate) trait Cargo: Send {
     /// Moves what can be moved now, in a bounded time. `closing`: the process ends; nothing is waited for but what
     /// holders have written already.
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress;
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress;
 
     /// Another descriptor that something comes from.
     fn source(&self) -> Option<RawFd> {
@@ -83,7 +83,7 @@ struct Freight {
     ends: Ends,
     cargo: Box<dyn Cargo>,
     call: Arc<Call>,
-    failure: Arc<AtomicI32>,
+    fate: Arc<Fate>,
 }
 
 /// A socket that shall carry data.
@@ -91,8 +91,7 @@ pub(super) struct Load {
     pub(super) socket: Arc<Socket>,
     pub(super) ends: Ends,
     pub(super) cargo: Box<dyn Cargo>,
-    /// Where it is written why the connection failed.
-    pub(super) failure: Arc<AtomicI32>,
+    pub(super) fate: Arc<Fate>,
 }
 
 /// What the thread is told.
@@ -130,6 +129,7 @@ pub(super) fn take_on(load: Load) -> Result<()> {
         });
         spawned.map(|_| ()).map_err(Errno::from)
     })?;
+    label_of(&load.socket).attach(&load.ends.back);
     hub.carried.lock().insert(load.ends.front, Arc::downgrade(&load.socket));
     hub.tell(|letters| letters.new.push(load));
     Ok(())
@@ -259,9 +259,9 @@ impl Hub {
     }
 
     fn take_up(&'static self, number: u64, load: Load) -> Option<Freight> {
-        let Load { socket, ends, cargo, failure } = load;
+        let Load { socket, ends, cargo, fate } = load;
         let call = Arc::new(Call { number, hub: self, called: AtomicBool::new(false) });
-        let freight = Freight { socket, ends, cargo, call, failure };
+        let freight = Freight { socket, ends, cargo, call, fate };
         let watched = [Some(freight.ends.back.as_raw_fd()), freight.cargo.source()];
         let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         if let Err(why) = watched.into_iter().flatten().try_for_each(|fd| self.watch(fd, events, number)) {
@@ -279,12 +279,18 @@ impl Freight {
     fn pump(&mut self, closing: bool) -> Progress {
         // What happens from here on asks for another look.
         self.call.called.store(false, Ordering::Release);
-        self.cargo.pump(&self.socket, &mut self.ends, closing)
+        if self.ends.is_veiled() && !self.socket.is_connecting() {
+            // Who sees that it can write asks who is there.
+            self.fate.made.store(true, Ordering::Release);
+            let front = self.ends.front;
+            self.ends.unveil(|| holders_end(&self.socket, front));
+        }
+        self.cargo.pump(&self.socket, &self.ends, closing)
     }
 
     fn end(self, how: Progress) {
         if let Progress::Broken(why) = how {
-            self.failure.store(why.0, Ordering::Release);
+            self.fate.failure.store(why.0, Ordering::Release);
             self.show_reset();
         }
         // Before the connection's ports are free for others.

@@ -1,12 +1,12 @@
 //! Connections that a port has accepted, passed to whoever calls `accept` on a descriptor of it.
 //!
-//! Each comes as one record: a descriptor that carries the connection's data, and a line of text that says whose it is,
-//! `FAMILY LOCAL REMOTE`, filled up with spaces. A connection of the kernel's comes with an empty line.
+//! Each comes as one byte with a descriptor, which carries the connection's data and says whose it is ([`Label`]), or is a
+//! connection of the kernel's.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::ptr::null_mut;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use libc::c_int;
 
@@ -14,15 +14,14 @@ use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
 use crate::runtime;
 use crate::socket::carrying::carrier::{self, Cargo, Progress};
+use crate::socket::carrying::label::Label;
 use crate::socket::carrying::{Carried, Ends, carry_new, hung_up};
 use crate::socket::fork;
-use crate::socket::state::{Kind, Socket};
+use crate::socket::state::Socket;
 use crate::socket::table::{self, Entry};
 use crate::stack::listener::Listener;
 use crate::stack::pair::inode_of;
 
-/// Two addresses of IPv6 with scopes, and some.
-const RECORD: usize = 160;
 /// Connections passed before others have their turn.
 const TURN: usize = 16;
 /// Room for the ancillary data that one descriptor needs.
@@ -33,7 +32,7 @@ pub(super) struct Connections {
     /// A port of the kernel's whose connections go the same way.
     kernel: Option<Own>,
     /// One that the pair had no room for.
-    waiting: Option<(OwnedFd, String)>,
+    waiting: Option<OwnedFd>,
 }
 
 impl Connections {
@@ -45,18 +44,17 @@ impl Connections {
         Self { listener, kernel, waiting: None }
     }
 
-    fn next(&mut self, socket: &Socket) -> Result<(OwnedFd, String)> {
+    fn next(&mut self, socket: &Socket) -> Result<OwnedFd> {
         if let Some(waiting) = self.waiting.take() {
             return Ok(waiting);
         }
         let connection = match self.listener.accept() {
-            Err(Errno(libc::EAGAIN)) => return self.next_of_kernel().map(|fd| (fd, String::new())),
+            Err(Errno(libc::EAGAIN)) => return self.next_of_kernel(),
             other => other?,
         };
         let _whole = fork::exclude();
         let (fd, accepted) = socket.take_up(connection, libc::SOCK_CLOEXEC)?;
-        let text = format!("{} {} {}", accepted.family, accepted.local_address(), accepted.peer_address()?);
-        Ok((carry_new(fd, &accepted)?, text))
+        carry_new(fd, &accepted)
     }
 
     fn next_of_kernel(&self) -> Result<OwnedFd> {
@@ -73,7 +71,7 @@ impl Cargo for Connections {
         self.kernel.as_ref().map(|kernel| kernel.as_raw_fd())
     }
 
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress {
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
         if closing || hung_up(ends) {
             return Progress::Closed;
         }
@@ -84,7 +82,7 @@ impl Cargo for Connections {
                 // That one is lost: it ended already, or this process has no descriptor left for it.
                 Err(_) => continue,
             };
-            match pass(ends.back.as_raw_fd(), &next.0, &next.1) {
+            match pass(ends.back.as_raw_fd(), &next) {
                 Ok(()) => {}
                 Err(Errno(libc::EPIPE | libc::ECONNRESET)) => return Progress::Closed,
                 Err(_) => {
@@ -100,46 +98,25 @@ impl Cargo for Connections {
 /// The next connection that comes through `fd`, as a descriptor of its own, and who is at its other end; `None` where it is
 /// one of the kernel's, who knows.
 pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, Option<SocketAddr>)> {
-    let (accepted, text) = receive(fd, flags & libc::SOCK_CLOEXEC != 0)?;
+    let accepted = receive(fd, flags & libc::SOCK_CLOEXEC != 0)?;
     if flags & libc::SOCK_NONBLOCK != 0 {
         // SAFETY: only numbers go in.
         unsafe { libc::fcntl(accepted.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
     }
-    if text.trim_ascii().is_empty() {
-        return Ok((accepted.into_raw_fd(), None));
-    }
+    let Some(label) = Label::of(accepted.as_raw_fd()) else { return Ok((accepted.into_raw_fd(), None)) };
     let front = inode_of(&accepted)?;
     let socket = if runtime::is_child() { None } else { carrier::find(front) };
-    let carried = parse(&text, front, socket.unwrap_or_default()).ok_or(Errno(libc::EPROTO))?;
-    let remote = carried.remote;
     let accepted = accepted.into_raw_fd();
+    let carried = Carried::labelled(label, front, socket.unwrap_or_default());
     drop(table::insert(accepted, Entry::Carried(Arc::new(carried))));
-    Ok((accepted, remote))
+    Ok((accepted, label.remote))
 }
 
-fn parse(text: &[u8], front: libc::ino_t, socket: Weak<Socket>) -> Option<Carried> {
-    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
-    let family = words.next()?.parse().ok()?;
-    let local = words.next()?.parse().ok()?;
-    let remote = words.next()?.parse().ok()?;
-    Some(Carried {
-        family,
-        kind: Kind::Stream,
-        local,
-        remote: Some(remote),
-        listening: false,
-        front,
-        failure: Arc::default(),
-        socket,
-    })
-}
-
-/// Sends one record with one descriptor, without waiting.
-fn pass(through: RawFd, fd: &OwnedFd, text: &str) -> Result<()> {
-    let mut record = [b' '; RECORD];
-    record.get_mut(..text.len()).ok_or(Errno(libc::EMSGSIZE))?.copy_from_slice(text.as_bytes());
+/// Sends one descriptor, without waiting.
+fn pass(through: RawFd, fd: &OwnedFd) -> Result<()> {
+    let mut byte = 0_u8;
     let mut control = Control([0; CONTROL]);
-    let mut part = libc::iovec { iov_base: record.as_mut_ptr().cast(), iov_len: RECORD };
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     // SAFETY: the header is filled with places that live for the call; the first header of ancillary data fits into
     // the control bytes, which are aligned for it, with room for one descriptor.
     let sent = unsafe {
@@ -158,11 +135,11 @@ fn pass(through: RawFd, fd: &OwnedFd, text: &str) -> Result<()> {
     if sent < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
-/// Takes one record. `ECONNABORTED` where whoever accepted connections is gone.
-fn receive(from: RawFd, close_on_exec: bool) -> Result<(OwnedFd, [u8; RECORD])> {
-    let mut record = [0; RECORD];
+/// Takes one descriptor. `ECONNABORTED` where whoever accepted connections is gone.
+fn receive(from: RawFd, close_on_exec: bool) -> Result<OwnedFd> {
+    let mut byte = 0_u8;
     let mut control = Control([0; CONTROL]);
-    let mut part = libc::iovec { iov_base: record.as_mut_ptr().cast(), iov_len: RECORD };
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let flags = if close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
     // SAFETY: the header is filled with places that live for the call; ancillary data is looked at only where the
     // system says that there is some, and a descriptor it brings is nobody else's.
@@ -180,7 +157,7 @@ fn receive(from: RawFd, close_on_exec: bool) -> Result<(OwnedFd, [u8; RECORD])> 
             return Err(Errno(libc::ECONNABORTED));
         }
         let fd = libc::CMSG_DATA(ancillary).cast::<RawFd>().read_unaligned();
-        Ok((OwnedFd::from_raw_fd(fd), record))
+        Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 
@@ -193,18 +170,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_passed_through_a_pair_arrives_with_its_addresses() {
+    fn what_is_passed_through_a_pair_arrives() {
         let (here, there) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let file = std::fs::File::open("/dev/null").expect("a file");
         let inode = inode_of(&file);
-        let text = "10 [::ffff:198.18.0.1]:65535 [fd4e:544d:ffff:ffff:ffff:ffff:ffff:fffe%4294967295]:65535";
-        pass(here.as_raw_fd(), &file.into(), text).expect("passed");
-        let (fd, record) = receive(there.as_raw_fd(), true).expect("received");
+        pass(here.as_raw_fd(), &file.into()).expect("passed");
+        let fd = receive(there.as_raw_fd(), true).expect("received");
         assert_eq!(inode_of(&fd), inode);
-        let carried = parse(&record, 0, Weak::new()).expect("it says whose it is");
-        assert_eq!(carried.family, libc::AF_INET6);
-        assert_eq!(carried.local.to_string(), "[::ffff:198.18.0.1]:65535");
-        assert!(carried.remote.is_some_and(|remote| remote.port() == 65_535));
     }
 
     #[test]

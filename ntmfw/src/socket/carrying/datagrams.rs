@@ -70,7 +70,7 @@ impl Datagrams {
 }
 
 impl Cargo for Datagrams {
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress {
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
         for _ in 0..TURN {
             let sent = Self::send(socket, ends);
             if sent == Some(false) || (closing && sent.is_none()) {

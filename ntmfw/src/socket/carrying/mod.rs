@@ -13,17 +13,19 @@
 //! - [`carrier`]: the thread;
 //! - [`stream`], [`datagrams`], [`connections`]: what it moves for each kind of socket. A port that listens carries
 //!   connections: each is accepted and passed through the pair to whoever calls `accept` there;
+//! - [`label`]: what such a descriptor says of itself;
 //! - [`options`].
 
 pub(crate) mod carrier;
 mod connections;
 mod datagrams;
+mod label;
 mod options;
 mod stream;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 
 use libc::c_int;
@@ -34,6 +36,7 @@ use crate::runtime;
 use crate::socket::carrying::carrier::{Cargo, Load};
 use crate::socket::carrying::connections::Connections;
 use crate::socket::carrying::datagrams::Datagrams;
+use crate::socket::carrying::label::Label;
 use crate::socket::carrying::stream::Stream;
 use crate::socket::kernel;
 use crate::socket::state::{Kind, Socket};
@@ -50,28 +53,54 @@ pub(crate) struct Carried {
     pub(crate) family: c_int,
     pub(crate) kind: Kind,
     pub(crate) local: SocketAddr,
-    pub(crate) remote: Option<SocketAddr>,
+    /// Who is at the other end, or is about to be.
+    remote: Option<SocketAddr>,
     pub(crate) listening: bool,
     /// The holders' end of the pair.
     front: libc::ino_t,
-    /// Why the connection failed, until somebody asks.
-    failure: Arc<AtomicI32>,
+    fate: Arc<Fate>,
     /// The socket, where it lives in this process.
     socket: Weak<Socket>,
 }
 
+/// What became of it, as the carrier tells those who hold descriptors of it.
+#[derive(Debug, Default)]
+pub(crate) struct Fate {
+    /// It has a peer, or had one.
+    made: AtomicBool,
+    /// Why it failed, until somebody asks.
+    failure: AtomicI32,
+}
+
+impl Fate {
+    fn of(socket: &Socket) -> Arc<Self> {
+        Arc::new(Self { made: AtomicBool::new(!socket.is_connecting()), failure: AtomicI32::default() })
+    }
+}
+
 impl Carried {
     fn of(socket: &Arc<Socket>, ends: &Ends) -> Self {
-        Self {
-            family: socket.family,
-            kind: socket.kind,
-            local: socket.local_address(),
-            remote: socket.peer_address().ok(),
-            listening: socket.listener().is_some(),
-            front: ends.front,
-            failure: Arc::default(),
-            socket: Arc::downgrade(socket),
-        }
+        let mut carried = Self::labelled(label_of(socket), ends.front, Arc::downgrade(socket));
+        carried.fate = Fate::of(socket);
+        carried
+    }
+
+    /// What a descriptor that was inherited or passed says of itself.
+    fn labelled(label: Label, front: libc::ino_t, socket: Weak<Socket>) -> Self {
+        let Label { family, kind, listening, local, remote } = label;
+        let fate = Arc::new(Fate { made: AtomicBool::new(true), failure: AtomicI32::default() });
+        Self { family, kind, local, remote, listening, front, fate, socket }
+    }
+
+    /// Whether it is what the descriptor stands for.
+    pub(crate) fn is_behind(&self, fd: RawFd) -> bool {
+        inode_of(&fd) == Ok(self.front)
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Result<SocketAddr> {
+        let made = self.fate.made.load(Ordering::Acquire);
+        self.remote.filter(|_| made).ok_or(Errno(libc::ENOTCONN))
     }
 
     /// The socket, for what only the stack knows; none in a child, and none when the connection is over.
@@ -104,14 +133,14 @@ pub(crate) fn carry(socket: &Arc<Socket>) -> Result<()> {
     if let Some(replacement) = replacement {
         replacement.old.dismiss();
     }
-    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, fate: carried.fate.clone() })
 }
 
 /// The same for a connection that was accepted and that nobody has yet, with the one descriptor that it was made with.
 fn carry_new(fd: OwnedFd, socket: &Arc<Socket>) -> Result<OwnedFd> {
     let cargo = cargo(socket).ok_or(Errno(libc::ENOTCONN))?;
     let Some((ends, replacement)) = take_ends(socket)? else { return Ok(fd) };
-    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: Arc::default() })?;
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, fate: Fate::of(socket) })?;
     Ok(replacement.map_or(fd, |replacement| replacement.front))
 }
 
@@ -124,7 +153,7 @@ pub(crate) fn carry_beside(fd: RawFd, front: OwnedFd, socket: &Arc<Socket>, kern
     let carried = Arc::new(Carried::of(socket, &ends));
     Socket::put_behind(fd, &front, Entry::Carried(carried.clone()))?;
     let cargo = Box::new(Connections::new(listener, Some(kernel)));
-    carrier::take_on(Load { socket: socket.clone(), ends, cargo, failure: carried.failure.clone() })
+    carrier::take_on(Load { socket: socket.clone(), ends, cargo, fate: carried.fate.clone() })
 }
 
 /// The application's descriptor of a new pair, and what showed on the one whose place it takes.
@@ -140,7 +169,7 @@ fn take_ends(socket: &Arc<Socket>) -> Result<Option<(Ends, Option<Replacement>)>
     Ok(Some(match mirror.into_ends() {
         Ok(ends) => (ends?, None),
         Err(old) => {
-            let (front, ends) = Ends::open(pair_for(socket.kind) | libc::SOCK_CLOEXEC)?;
+            let (front, ends) = Ends::open(pair_for(socket.kind) | libc::SOCK_CLOEXEC, socket.is_connecting())?;
             (ends, Some(Replacement { front, old }))
         }
     }))
@@ -151,6 +180,28 @@ fn pair_for(kind: Kind) -> c_int {
     match kind {
         Kind::Stream => libc::SOCK_STREAM,
         Kind::Datagram | Kind::Echo => libc::SOCK_SEQPACKET,
+    }
+}
+
+fn label_of(socket: &Socket) -> Label {
+    Label {
+        family: socket.family,
+        kind: socket.kind,
+        listening: socket.listener().is_some(),
+        local: socket.local_address(),
+        remote: socket.peer_meant(),
+    }
+}
+
+/// Descriptors that carry data and that this program has from the one before `exec` are known from now on.
+pub(crate) fn recognise_inherited() {
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else { return };
+    for fd in descriptors.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok()) {
+        if let Some(label) = Label::of(fd)
+            && let Ok(front) = inode_of(&fd)
+        {
+            drop(table::insert(fd, Entry::Carried(Arc::new(Carried::labelled(label, front, Weak::new())))));
+        }
     }
 }
 

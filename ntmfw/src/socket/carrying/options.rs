@@ -13,7 +13,7 @@ use crate::socket::options;
 pub(crate) fn get(carried: &Carried, level: c_int, name: c_int) -> Result<Option<Vec<u8>>> {
     let int = |value: c_int| Ok(Some(value.to_ne_bytes().to_vec()));
     match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_ERROR) => match carried.failure.swap(0, Ordering::AcqRel) {
+        (libc::SOL_SOCKET, libc::SO_ERROR) => match carried.fate.failure.swap(0, Ordering::AcqRel) {
             0 => Ok(None),
             why => int(why),
         },

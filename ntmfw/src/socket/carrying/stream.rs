@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::errno::{Errno, Result};
 use crate::socket::carrying::carrier::{Cargo, Progress};
-use crate::socket::carrying::{Ends, give, holders_end, hung_up, shut, take, written};
+use crate::socket::carrying::{Ends, give, hung_up, shut, take, written};
 use crate::socket::state::Socket;
 use crate::stack::tcp::Connection;
 
@@ -72,11 +72,7 @@ impl Stream {
 }
 
 impl Cargo for Stream {
-    fn pump(&mut self, socket: &Arc<Socket>, ends: &mut Ends, closing: bool) -> Progress {
-        if ends.is_veiled() && self.connection.is_established() {
-            let front = ends.front;
-            ends.unveil(|| holders_end(socket, front));
-        }
+    fn pump(&mut self, socket: &Arc<Socket>, ends: &Ends, closing: bool) -> Progress {
         for _ in 0..TURN {
             let mut moved = false;
             if self.sending {

@@ -9,6 +9,7 @@ use crate::errno::{Errno, Result};
 use crate::packet::reader::wait_for;
 use crate::socket::signals;
 use crate::stack::FlowId;
+use crate::stack::endpoint::Endpoint;
 use crate::stack::readiness::{ERR, OUT};
 use crate::stack::tcp::Connection;
 
@@ -19,6 +20,11 @@ impl Socket {
             address.set_ip(self.core.own_address(address.ip()).ok_or(Errno(libc::ENETUNREACH))?);
         }
         if !self.core.is_virtual(address.ip()) {
+            if let Some(beside) = self.beside() {
+                beside.connect(self.shown(address))?;
+                self.hear_only(address)?;
+                return Ok(Outcome::Done);
+            }
             self.give_to_kernel(fd)?;
             return Ok(Outcome::Kernel);
         }
@@ -147,14 +153,7 @@ impl Socket {
             self.core.know(address.ip())?;
         }
         self.bind_somewhere()?;
-        let endpoint = {
-            let State::Datagram { endpoint, peer, .. } = &mut *self.state.lock() else {
-                return Err(Errno(libc::EINVAL));
-            };
-            *peer = Some(address);
-            endpoint.set_peer(Some(address));
-            endpoint.clone()
-        };
+        let endpoint = self.hear_only(address)?;
         if nonblocking && !self.core.knows(address.ip()) {
             endpoint.set_unsure(true);
             self.core.know_later(address.ip(), move |_, known| {
@@ -165,6 +164,14 @@ impl Socket {
             })?;
         }
         Ok(())
+    }
+
+    /// A datagram socket's peer.
+    fn hear_only(&self, address: SocketAddr) -> Result<Arc<Endpoint>> {
+        let State::Datagram { endpoint, peer, .. } = &mut *self.state.lock() else { return Err(Errno(libc::EINVAL)) };
+        *peer = Some(address);
+        endpoint.set_peer(Some(address));
+        Ok(endpoint.clone())
     }
 
     /// `connect` to nobody: a datagram socket talks to anybody again, a stream is nothing again.
