@@ -203,15 +203,15 @@ fn what_a_stream_brings_does_not_count_as_udp() {
 fn a_stream_that_falls_silent_is_replaced() {
     let mut bench = Bench::new();
     let id = bench.until_carried();
-    let sent = bench.run(41_000);
+    let sent = bench.run(42_000);
     let asked = sent.iter().filter(|(_, ping)| ping.stream == Some(id)).count();
     assert_eq!(asked, 2, "it was asked whether it works");
     assert!(!bench.fallback.carries(endpoint(0, HERE), address(RELAYS[0])));
-    bench.run(45_000);
+    bench.run(46_000);
     let orders: Vec<_> = core::iter::from_fn(|| bench.fallback.poll_order()).collect();
     let [StreamOrder::Close(closed), StreamOrder::Open { id: next, .. }] = orders[..] else { panic!("{orders:?}") };
     assert_eq!(closed, id);
-    bench.fallback.handle_up(at(45_000), next);
+    bench.fallback.handle_up(at(46_000), next);
     assert_eq!(bench.fallback.take_changed(), [endpoint(0, HERE)], "what was bound must be bound again");
 }
 

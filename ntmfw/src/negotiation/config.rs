@@ -8,6 +8,7 @@
 //! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
 //! cipher = "fastest"                  # or "chacha20-poly1305": that one and no other
 //! congestion_control = "cubic"         # or "bbr": what holds streams back
+//! relay_tls_port = 443                # where relays take TLS in, for networks that let no UDP through
 //!
 //! [interfaces]
 //! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
@@ -46,6 +47,9 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     #[serde(default)]
     pub(crate) interfaces: InterfaceChoice,
+    /// Where relays take TLS in.
+    #[serde(default = "https")]
+    pub(crate) relay_tls_port: u16,
     /// What holds streams back where the program does not say (`TCP_CONGESTION`).
     #[serde(default, deserialize_with = "congestion")]
     pub(crate) congestion_control: Algorithm,
@@ -175,6 +179,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fqdn, D::Error> {
     let text = String::deserialize(deserializer)?;
     Fqdn::parse(&text).map_err(|why| D::Error::custom(format!("\"{text}\" is no name: {why}")))
+}
+
+fn https() -> u16 {
+    443
 }
 
 fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {
