@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -21,6 +21,8 @@ use crate::message::{ErrorAnswer, LoginRequest, RenewalRequest, TicketAnswer, re
 
 /// How long a whole call may take: the server may have to let others' passwords go first.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The server's word for a rate that was exceeded.
+const TOO_MANY: &str = "too_many";
 /// What an answer may weigh: room for hundreds of DCs.
 const MAX_ANSWER: u64 = 256 * 1024;
 /// Servers of either kind taken from one answer.
@@ -117,9 +119,26 @@ impl Client {
 
     fn ask(&self, path: &str, request: &impl Serialize, record: &NodeRecord) -> Result<Login, Error> {
         let body = Zeroizing::new(serde_json::to_vec(request).map_err(|_| Error::Malformed("the request"))?);
+        let until = Instant::now() + TIMEOUT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.ask_once(path, &body, record, left) {
+                // Many log in at once after a power cut; the server says when it is this one's turn.
+                Err(Error::Refused { retry_after: Some(wait), error, .. })
+                    if error == TOO_MANY && Instant::now() + wait < until =>
+                {
+                    std::thread::sleep(wait);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn ask_once(&self, path: &str, body: &[u8], record: &NodeRecord, timeout: Duration) -> Result<Login, Error> {
         let call = self.agent.post(format!("{}{path}", self.url)).content_type("application/json");
+        let call = call.config().timeout_global(Some(timeout)).build();
         let unreachable = |why: ureq::Error| Error::Unreachable(format!("{}: {why}", self.url));
-        let mut response = call.send(&body[..]).map_err(unreachable)?;
+        let mut response = call.send(body).map_err(unreachable)?;
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status();
         let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(unreachable)?;

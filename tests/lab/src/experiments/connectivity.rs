@@ -69,7 +69,7 @@ pub(crate) fn table1(files: &Files, report: &mut Report) -> io::Result<()> {
 
 /// NATs of five kinds against each other, then what else stands between people.
 pub(crate) fn nats(files: &Files, report: &mut Report) -> io::Result<()> {
-    use Mark::{Direct, Either, Nothing, Relayed};
+    use Mark::{Direct, Either, Relayed};
     const EXPECTED: [[Mark; 5]; 5] = [
         [Direct, Direct, Direct, Direct, Direct],
         [Direct, Direct, Direct, Direct, Direct],
@@ -104,14 +104,16 @@ pub(crate) fn nats(files: &Files, report: &mut Report) -> io::Result<()> {
     single(report, "double NAT, double NAT", &mut begins, &asked, Direct)?;
     single(report, "double NAT, port-restricted", &mut begins, &columns.nodes[2], Direct)?;
     single(report, "double NAT, symmetric", &mut begins, &columns.nodes[4], Relayed)?;
-    let blocked = bench.site(Network::Private4(Nat::UdpBlocked))?;
-    let node = bench.node("blocked", &blocked, PERFECT)?;
-    // The relay offers TLS on port 443, and the library does not use it yet: registration itself fails.
-    let found = match node.ready() {
-        Ok(()) => Relayed,
-        Err(_) => Nothing,
-    };
-    verdict(report, "UDP blocked", Nothing, found, "the library does not speak to relays over TLS yet")
+    let [blocked, elsewhere] = [Nat::UdpBlocked; 2].map(|nat| bench.site(Network::Private4(nat)));
+    let (blocked, elsewhere) = (blocked?, elsewhere?);
+    let caged = [bench.node("blocked1", &blocked, PERFECT)?, bench.node("blocked2", &elsewhere, PERFECT)?];
+    for node in &caged {
+        node.ready()?;
+    }
+    let [mut caged, other] = caged;
+    single(report, "UDP blocked, port-restricted", &mut caged, &columns.nodes[2], Relayed)?;
+    single(report, "full cone, UDP blocked", &mut rows.nodes[0], &caged, Relayed)?;
+    single(report, "UDP blocked, UDP blocked", &mut caged, &other, Relayed)
 }
 
 /// A node in each of these networks, each at a site of its own.
