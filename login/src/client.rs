@@ -309,7 +309,11 @@ mod tests {
 
     #[test]
     fn only_relays_that_the_domain_vouches_for_are_believed() {
-        let with = |relay: String| TicketAnswer { relays: vec![relay], ..answer(vec![]) };
+        let with = |relay: String| {
+            let mut answer = answer(vec![]);
+            answer.relays = vec![relay];
+            answer
+        };
         let good = checked(&with(cert(2, Role::Relay, "ntm.example", 200))).expect("genuine");
         assert_eq!(good.relays.len(), 1);
         let forged = [
