@@ -28,8 +28,8 @@ use ntm_proto::wire::stream::{Carried, MAX_DATAGRAM};
 use crate::config::Config;
 use crate::context::Transmit;
 use crate::interface::{Change, Endpoint};
-pub use stream::{StreamId, StreamOrder};
 use stream::{Due, Stream};
+pub use stream::{StreamId, StreamOrder};
 
 /// How long servers may leave an endpoint without any answer before it asks whether UDP works at all.
 const SILENT: Duration = Duration::from_millis(700);
@@ -136,12 +136,8 @@ impl Fallback {
             self.watches.retain(|watch| watch.endpoint != *gone);
             self.close_all(*gone);
         }
-        let watch = |&endpoint| Watch {
-            endpoint,
-            unanswered: None,
-            believed_until: Instant::ZERO,
-            state: State::Heard,
-        };
+        let watch =
+            |&endpoint| Watch { endpoint, unanswered: None, believed_until: Instant::ZERO, state: State::Heard };
         self.watches.extend(change.come.iter().map(watch));
     }
 

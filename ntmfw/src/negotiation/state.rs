@@ -143,7 +143,8 @@ impl State {
         let domain_key: PublicKeyBytes = array(&stored.domain_key).ok_or_else(|| wrong("no domain key"))?;
         let certs = |texts: &[String], role| {
             let cert = |text: &String| {
-                let cert = bytes(text).and_then(|bytes| parse_cert(&bytes).ok()).ok_or_else(|| wrong("no certificate"))?;
+                let cert =
+                    bytes(text).and_then(|bytes| parse_cert(&bytes).ok()).ok_or_else(|| wrong("no certificate"))?;
                 // An expired certificate is tried all the same: an account server that is down must stop nobody.
                 let genuine = cert.verify(default_provider(), &domain_key, role, UnixTime::from_millis(0));
                 genuine.map_err(|why| wrong(&format!("certificate of {}: {why}", cert.name)))?;

@@ -168,8 +168,7 @@ impl SimRelay {
 
 /// What a relay sends from the port of streams goes through one.
 fn send(net: &mut Network, now: Instant, host: HostId, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-    let payload =
-        if from.port() == TLS_PORT { streams::frame(&Carried::Relay(datagram)) } else { datagram.to_vec() };
+    let payload = if from.port() == TLS_PORT { streams::frame(&Carried::Relay(datagram)) } else { datagram.to_vec() };
     let _ = net.send(now, host, 0, from, to, payload);
 }
 

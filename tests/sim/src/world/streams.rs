@@ -82,7 +82,8 @@ impl NodeEnds {
     }
 
     pub(crate) fn deliver(&mut self, delivery: &Delivery) -> Option<Arrived> {
-        let (&id, end) = self.0.iter_mut().find(|(_, end)| (end.local, end.relay) == (delivery.local, delivery.from))?;
+        let (&id, end) =
+            self.0.iter_mut().find(|(_, end)| (end.local, end.relay) == (delivery.local, delivery.from))?;
         match delivery.payload.split_first()? {
             (&ACCEPT, _) => end.connecting.take().map(|_| Arrived::Up(id)),
             (&FRAME, frame) => Some(Arrived::Frame(id, frame.to_vec())),
@@ -157,9 +158,7 @@ impl RelayEnds {
                 let Some(&port) = self.open.get(&delivery.from) else { return Some(Taken::Answer(vec![CLOSE])) };
                 match stream::parse(frame) {
                     Ok(Some((Carried::Relay(datagram), _))) => Some(Taken::Relay(datagram.to_vec())),
-                    Ok(Some((Carried::Director(to, datagram), _))) => {
-                        Some(Taken::Forward(port, to, datagram.to_vec()))
-                    }
+                    Ok(Some((Carried::Director(to, datagram), _))) => Some(Taken::Forward(port, to, datagram.to_vec())),
                     _ => None,
                 }
             }
