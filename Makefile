@@ -113,7 +113,7 @@ sim-chaos: ## everything random, ten virtual minutes a seed
 # The experiments on real kernels; each but the quick ones keeps what it found in docs/results.
 lab: $(LAB_EXPERIMENTS:%=lab-%) ## the papers' experiments in network namespaces, all of them: 30 minutes
 
-lab-quick: ## what of them holds on any machine: who reaches whom, a move into each network, beginnings
+lab-quick: ## what of them holds on any machine: who reaches whom, also without UDP, a move into each network, beginnings
 	@./packaging/install-tools lab
 	@./tests/lab/run quick debug
 

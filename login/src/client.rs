@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -21,10 +21,13 @@ use crate::message::{ErrorAnswer, LoginRequest, RenewalRequest, TicketAnswer, re
 
 /// How long a whole call may take: the server may have to let others' passwords go first.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The server's word for a rate that was exceeded.
+const TOO_MANY: &str = "too_many";
 /// What an answer may weigh: room for hundreds of DCs.
 const MAX_ANSWER: u64 = 256 * 1024;
-/// DCs taken from one answer.
-const MAX_DIRECTIONS: usize = 256;
+/// Servers of either kind taken from one answer.
+const MAX_SERVERS: usize = 256;
+
 /// What proves that a node may be brought into an account.
 #[derive(Clone)]
 pub enum Credential {
@@ -43,6 +46,8 @@ pub struct Login {
     pub domain_key: PublicKeyBytes,
     /// The domain's DCs, each vouched for by the domain key.
     pub directions: Vec<ServerCert>,
+    /// The domain's relays, vouched for likewise.
+    pub relays: Vec<ServerCert>,
     pub name: Fqdn,
 }
 
@@ -114,9 +119,26 @@ impl Client {
 
     fn ask(&self, path: &str, request: &impl Serialize, record: &NodeRecord) -> Result<Login, Error> {
         let body = Zeroizing::new(serde_json::to_vec(request).map_err(|_| Error::Malformed("the request"))?);
+        let until = Instant::now() + TIMEOUT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.ask_once(path, &body, record, left) {
+                // Many log in at once after a power cut; the server says when it is this one's turn.
+                Err(Error::Refused { retry_after: Some(wait), error, .. })
+                    if error == TOO_MANY && Instant::now() + wait < until =>
+                {
+                    std::thread::sleep(wait);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn ask_once(&self, path: &str, body: &[u8], record: &NodeRecord, timeout: Duration) -> Result<Login, Error> {
         let call = self.agent.post(format!("{}{path}", self.url)).content_type("application/json");
+        let call = call.config().timeout_global(Some(timeout)).build();
         let unreachable = |why: ureq::Error| Error::Unreachable(format!("{}: {why}", self.url));
-        let mut response = call.send(&body[..]).map_err(unreachable)?;
+        let mut response = call.send(body).map_err(unreachable)?;
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status();
         let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(unreachable)?;
@@ -174,21 +196,22 @@ fn check(
     if ticket.len() != Ticket::LEN {
         return Err(Error::Malformed("the ticket"));
     }
-    if answer.directions.len() > MAX_DIRECTIONS {
-        return Err(Error::Malformed("the certificates"));
-    }
-    let directions = answer
-        .directions
-        .iter()
-        .map(|text| {
+    let certs = |texts: &[String], role| {
+        if texts.len() > MAX_SERVERS {
+            return Err(Error::Malformed("the certificates"));
+        }
+        let cert = |text: &String| {
             let bytes = hex::decode(text).map_err(|_| Error::Malformed("a certificate"))?;
             let cert = parse_cert(&bytes).map_err(|_| Error::Malformed("a certificate"))?;
-            let genuine = cert.verify(default_provider(), &domain_key, Role::Direction, now);
+            let genuine = cert.verify(default_provider(), &domain_key, role, now);
             if genuine.is_err() || cert.domain != record.manager { Err(Error::Forged) } else { Ok(cert) }
-        })
-        .collect::<Result<_, _>>()?;
+        };
+        texts.iter().map(cert).collect::<Result<Vec<_>, _>>()
+    };
+    let directions = certs(&answer.directions, Role::Direction)?;
+    let relays = certs(&answer.relays, Role::Relay)?;
     let expires = UnixTime::from_millis(answer.expires);
-    Ok(Login { ticket, key: Secret::new(key), expires, domain_key, directions, name })
+    Ok(Login { ticket, key: Secret::new(key), expires, domain_key, directions, relays, name })
 }
 
 fn refusal(status: u16, answer: &[u8], retry_after: Option<Duration>) -> Error {
@@ -214,7 +237,7 @@ impl fmt::Display for Error {
             Self::Refused { message, .. } => write!(f, "the account server refused: {message}"),
             Self::Malformed(what) => write!(f, "the account server's answer is not understood: {what}"),
             Self::OtherDomainKey => f.write_str("the account server shows another domain key than the known one"),
-            Self::Forged => f.write_str("a direction coordinator's certificate is not vouched for by the domain"),
+            Self::Forged => f.write_str("a server's certificate is not vouched for by the domain"),
         }
     }
 }
@@ -260,6 +283,7 @@ mod tests {
             expires: 9,
             domain_key: hex::encode(key(2).public()),
             directions,
+            relays: vec![],
             name: "printer.ntm.example".into(),
         }
     }
@@ -280,6 +304,26 @@ mod tests {
         ];
         for cert in forged {
             assert_eq!(checked(&answer(vec![good.clone(), cert])), Err(Error::Forged));
+        }
+    }
+
+    #[test]
+    fn only_relays_that_the_domain_vouches_for_are_believed() {
+        let with = |relay: String| {
+            let mut answer = answer(vec![]);
+            answer.relays = vec![relay];
+            answer
+        };
+        let good = checked(&with(cert(2, Role::Relay, "ntm.example", 200))).expect("genuine");
+        assert_eq!(good.relays.len(), 1);
+        let forged = [
+            cert(3, Role::Relay, "ntm.example", 200),
+            cert(2, Role::Direction, "ntm.example", 200),
+            cert(2, Role::Relay, "evil.example", 200),
+            cert(2, Role::Relay, "ntm.example", 100),
+        ];
+        for cert in forged {
+            assert_eq!(checked(&with(cert)), Err(Error::Forged));
         }
     }
 

@@ -62,6 +62,9 @@ pub struct TicketAnswer {
     pub domain_key: String,
     /// The certificates of the domain's DCs, in hexadecimal.
     pub directions: Vec<String>,
+    /// The certificates of its relays, for nodes whose network lets no UDP through; servers of before do not send them.
+    #[serde(default)]
+    pub relays: Vec<String>,
     pub name: String,
 }
 

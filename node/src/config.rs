@@ -27,6 +27,9 @@ pub struct Config {
     pub ticket_key: Psk,
     /// In the order to try them.
     pub directors: Vec<Director>,
+    /// Where relays are, as the login told: needed where the network lets no UDP through. Without any, such networks
+    /// keep the node out.
+    pub relays: Vec<SocketAddr>,
     pub wall: WallClock,
     /// What a push gateway wakes this node by, where it may sleep.
     pub wake_token: Option<Vec<u8>>,

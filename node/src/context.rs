@@ -14,6 +14,7 @@ use ntm_proto::rng::Rng;
 use ntm_proto::time::{Instant, UnixTime, WallClock};
 
 use crate::event::Event;
+use crate::fallback::{Fallback, StreamId};
 use crate::interface::Endpoint;
 use crate::keys::{IndexOwner, LinkId, PeerKey};
 use crate::stats::Stats;
@@ -33,6 +34,14 @@ pub struct Transmit {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub datagram: Vec<u8>,
+    /// The stream that carries it to the relay; `datagram` is then a frame, to be written as it is.
+    pub stream: Option<StreamId>,
+}
+
+impl Transmit {
+    pub(crate) fn by_udp(from: Endpoint, to: SocketAddr, datagram: Vec<u8>) -> Self {
+        Self { interface: from.interface, from: from.address, to, datagram, stream: None }
+    }
 }
 
 pub(crate) struct Context {
@@ -41,6 +50,9 @@ pub(crate) struct Context {
     pub(crate) rng: Rng,
     pub(crate) wall: WallClock,
     pub(crate) stats: Stats,
+    pub(crate) fallback: Fallback,
+    /// When the engine was last called.
+    pub(crate) now: Instant,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     last_sequence: u64,
@@ -50,13 +62,21 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(provider: &'static dyn Provider, noise: NoiseKey, wall: WallClock, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(
+        provider: &'static dyn Provider,
+        noise: NoiseKey,
+        wall: WallClock,
+        seed: [u8; 32],
+        fallback: Fallback,
+    ) -> Self {
         Self {
             provider,
             noise,
             rng: Rng::from_seed(seed),
             wall,
             stats: Stats::default(),
+            fallback,
+            now: Instant::ZERO,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_sequence: 0,
@@ -67,11 +87,16 @@ impl Context {
     }
 
     pub(crate) fn transmit(&mut self, from: Endpoint, to: SocketAddr, datagram: Vec<u8>) {
+        let transmit = self.fallback.wrap(self.now, Transmit::by_udp(from, to, datagram));
+        self.transmit_as_it_is(transmit);
+    }
+
+    pub(crate) fn transmit_as_it_is(&mut self, transmit: Transmit) {
         if self.transmits.len() >= MAX_TRANSMITS {
             self.stats.transmits_dropped += 1;
             return;
         }
-        self.transmits.push_back(Transmit { interface: from.interface, from: from.address, to, datagram });
+        self.transmits.push_back(transmit);
     }
 
     pub(crate) fn pop_transmit(&mut self) -> Option<Transmit> {

@@ -119,6 +119,20 @@ impl Interfaces {
         change
     }
 
+    /// The endpoint's datagrams go another way from now on: it is as if the interface had come to another network, and
+    /// had the same address there.
+    pub(crate) fn renew(&mut self, endpoint: Endpoint) -> Change {
+        let generation = self.next_generation.wrapping_add(1);
+        let known = self.entry_mut(endpoint.interface);
+        let Some(entry) = known.filter(|entry| entry.interface.addresses.contains(&endpoint.address)) else {
+            return Change::default();
+        };
+        entry.generation = generation;
+        entry.sightings.retain(|seen| seen.local != endpoint.address);
+        self.next_generation = generation;
+        Change { gone: alloc::vec![endpoint], come: alloc::vec![endpoint], cost: false }
+    }
+
     /// Notes that an interface is about to end; says whether that is news.
     pub(crate) fn set_ending(&mut self, id: InterfaceId) -> bool {
         match self.entry_mut(id) {

@@ -5,9 +5,13 @@
 //!
 //! 1. hand in what happened: [`Node::handle_datagram`], [`Node::handle_interface`],
 //!    [`Node::handle_timeout`], or an application call such as [`Node::connect`] or [`Node::send`];
-//! 2. send everything [`Node::poll_transmit`] gives;
+//! 2. send everything [`Node::poll_transmit`] gives, then do everything [`Node::poll_stream`] asks for;
 //! 3. tell the application everything [`Node::poll_event`] gives;
 //! 4. sleep until [`Node::poll_timeout`] or the next datagram.
+//!
+//! Where the network lets no UDP through, the engine asks for *streams* to relays (TLS connections). The driver says what becomes
+//! of each with [`Node::handle_stream_up`] and [`Node::handle_stream_down`], and hands in each frame that comes
+//! ([`Node::handle_frame`]). A driver that cannot open any says so, and nothing else changes.
 //!
 //! Invariants: the same inputs in the same order give the same outputs, bit for bit; nothing a peer
 //! or a stranger sends makes it panic, allocate without bound or change state unauthenticated;
@@ -25,6 +29,7 @@ mod direction;
 mod director;
 mod engine;
 mod event;
+mod fallback;
 mod held;
 mod interface;
 mod keys;
@@ -42,6 +47,7 @@ pub use config::{Config, Director};
 pub use context::Transmit;
 pub use engine::{ConnectError, Node, Received, SendError, Timer};
 pub use event::{Event, FailReason, PathKind, PathView, PeerView};
+pub use fallback::{StreamId, StreamOrder};
 pub use interface::{Endpoint, LocalInterface};
 pub use peer::{ROUTE_LIFETIME, Route};
 pub use policy::{FlowKey, FlowPolicy, FlowPreference};

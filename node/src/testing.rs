@@ -11,6 +11,7 @@ use ntm_proto::time::{Instant, UnixTime, WallClock};
 use ntm_proto::wire::message::NodeDescription;
 
 use crate::context::Context;
+use crate::fallback::Fallback;
 use crate::interface::{Endpoint, Interfaces, LocalInterface};
 
 pub(crate) fn at(millis: u64) -> Instant {
@@ -46,7 +47,7 @@ pub(crate) fn interfaces(all: &[(u8, &[&str])]) -> Interfaces {
 pub(crate) fn context() -> Context {
     let noise = NoiseKey::from_secret(default_provider(), Secret::new([1; 32]));
     let wall = WallClock::new(Instant::ZERO, UnixTime::from_secs(1_767_225_600));
-    Context::new(default_provider(), noise, wall, [2; 32])
+    Context::new(default_provider(), noise, wall, [2; 32], Fallback::default())
 }
 
 /// What left through the context.

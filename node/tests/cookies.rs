@@ -35,6 +35,7 @@ fn node(director: &NoiseKey) -> Node {
         ticket: vec![0; 100],
         ticket_key: Secret::new([3; 32]),
         directors: vec![Director { noise_key: *director.public(), addresses: vec![at(DIRECTOR)] }],
+        relays: vec![],
         wall: WallClock::new(NOW, made),
         wake_token: None,
     };

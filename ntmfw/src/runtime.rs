@@ -18,6 +18,7 @@ use crate::negotiation::state::State;
 use crate::negotiation::tidings::Tidings;
 use crate::packet::port::Ports;
 use crate::packet::reader::Reader;
+use crate::packet::streams::Streams;
 use crate::stack::Stack;
 use crate::stack::timers::Timers;
 use crate::sync::{Lock, Shared};
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     /// See [`Node::route_version`].
     pub(crate) route_version: Arc<AtomicU64>,
     pub(crate) ports: Ports,
+    pub(crate) streams: Streams,
     pub(crate) reader: Reader,
     pub(crate) stack: Stack,
     pub(crate) names: Names,
@@ -56,6 +58,7 @@ impl Core {
         origin: HostInstant,
         node: Node,
         reader: Reader,
+        streams: Streams,
         names: Names,
         interfaces: Known,
         state: State,
@@ -66,6 +69,7 @@ impl Core {
             route_version: node.route_version(),
             engine: Lock::new(node),
             ports: Ports::default(),
+            streams,
             reader,
             stack: Stack::default(),
             names,
@@ -93,9 +97,14 @@ impl Core {
         let mut node = self.engine.lock();
         let result = act(&mut node);
         while let Some(transmit) = node.poll_transmit() {
-            if let Some(port) = self.ports.find(transmit.interface, transmit.from) {
+            if let Some(stream) = transmit.stream {
+                self.streams.send(stream, transmit.datagram);
+            } else if let Some(port) = self.ports.find(transmit.interface, transmit.from) {
                 port.send(transmit.to, &transmit.datagram, transmit.datagram.len());
             }
+        }
+        while let Some(order) = node.poll_stream() {
+            self.streams.obey(self, order);
         }
         let mut events = Vec::new();
         while let Some(event) = node.poll_event() {

@@ -27,6 +27,7 @@ impl Node {
     }
 
     pub(super) fn registered(&mut self, now: Instant, response: RegistrationResponse, anew: bool) {
+        self.ctx.fallback.set_relays(&response.relays);
         self.survey.set_relays(now, response.relays);
         self.directions.restart(now);
         if anew {
@@ -114,6 +115,7 @@ impl Node {
                 self.peers.remove(&mut self.ctx, key);
             }
             self.survey = Survey::new();
+            self.ctx.fallback.end();
             self.held = Held::default();
         }
     }

@@ -191,8 +191,10 @@ impl Node {
         match self.ctx.index_owner(response.receiver) {
             Some(IndexOwner::Director) => {
                 match self.director.handle_response(now, &mut self.ctx, &self.interfaces, response, arrival.local) {
-                    Ok(Some(heard)) => self.heard(now, heard),
-                    Ok(None) => {}
+                    Ok(heard) => {
+                        self.ctx.fallback.heard(now, arrival.local);
+                        heard.into_iter().for_each(|heard| self.heard(now, heard));
+                    }
                     Err(_) => self.ctx.stats.drop(DropReason::Unauthentic),
                 }
             }
@@ -242,6 +244,7 @@ impl Node {
         let taken = self.with_peer(now, key, |peer, ctx, _| {
             let link = peer.link_mut(id).filter(|link| link.leg.server == from)?;
             let new = link.handle_bound(now, bound)?;
+            ctx.fallback.heard(now, link.leg.local);
             if new.learned.is_some()
                 && let Some(proof) = link.proof()
             {
@@ -263,10 +266,14 @@ impl Node {
     }
 
     pub(super) fn handle_pong(&mut self, now: Instant, from: SocketAddr, nonce: u64, observed: SocketAddr) {
+        if self.ctx.fallback.handle_pong(now, from, nonce) {
+            return self.follow_fallback(now);
+        }
         let Some((endpoint, done)) = self.survey.handle_pong(now, from, nonce) else {
             self.ctx.stats.drop(DropReason::Unauthentic);
             return;
         };
+        self.ctx.fallback.heard(now, endpoint);
         self.interfaces.note_sighting(endpoint, from, observed);
         if done {
             self.report_survey(now);
@@ -306,8 +313,10 @@ impl Node {
     ) {
         let heard = self.director.handle_data(now, &mut self.ctx, &mut self.interfaces, datagram, arrival.local, from);
         match heard {
-            Ok(Some(heard)) => self.heard(now, heard),
-            Ok(None) => {}
+            Ok(heard) => {
+                self.ctx.fallback.heard(now, arrival.local);
+                heard.into_iter().for_each(|heard| self.heard(now, heard));
+            }
             Err(error) => self.ctx.stats.drop(reason(error)),
         }
     }

@@ -2,6 +2,7 @@
 
 mod coordination;
 mod datagrams;
+mod streams;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -25,8 +26,9 @@ use crate::context::{Context, Transmit};
 use crate::direction::{Directions, Purpose};
 use crate::director::DirectorLink;
 use crate::event::{Event, PathView, PeerView};
+use crate::fallback::Fallback;
 use crate::held::Held;
-use crate::interface::{Interfaces, LocalInterface};
+use crate::interface::{Change, Endpoint, Interfaces, LocalInterface};
 use crate::keys::PeerKey;
 use crate::path::Remote;
 use crate::peer::{Arrival, Need, Peer, Route};
@@ -113,7 +115,8 @@ impl Node {
     /// A node that does nothing until it is told of an interface. `seed` must be fresh from the
     /// operating system; two engines with one seed and one input do the same.
     pub fn new(now: Instant, config: Config, seed: [u8; 32]) -> Self {
-        let mut ctx = Context::new(config.provider, config.noise.clone(), config.wall, seed);
+        let fallback = Fallback::new(&config);
+        let mut ctx = Context::new(config.provider, config.noise.clone(), config.wall, seed, fallback);
         let jar = CookieJar::new(config.noise.public(), now, &mut ctx.rng);
         Self {
             id: config.record.node_id(),
@@ -132,12 +135,18 @@ impl Node {
 
     /// An interface came, changed, or (without addresses) went.
     pub fn handle_interface(&mut self, now: Instant, interface: LocalInterface) {
+        self.ctx.now = now;
         let change = self.interfaces.set(interface);
         if change.is_empty() || self.director.is_superseded() {
             return;
         }
+        self.ctx.fallback.handle_change(&change);
+        self.interfaces_changed(now, &change);
+    }
+
+    pub(super) fn interfaces_changed(&mut self, now: Instant, change: &Change) {
         for key in self.peers.keys() {
-            self.with_peer(now, key, |peer, ctx, interfaces| peer.handle_change(now, ctx, interfaces, &change));
+            self.with_peer(now, key, |peer, ctx, interfaces| peer.handle_change(now, ctx, interfaces, change));
         }
         self.survey.restart(now);
         self.director.handle_change(now, &mut self.ctx, &self.interfaces, self.survey.rtts());
@@ -146,6 +155,7 @@ impl Node {
 
     /// An interface is about to go: traffic leaves it while it still works.
     pub fn handle_interface_ending(&mut self, now: Instant, id: InterfaceId) {
+        self.ctx.now = now;
         if !self.interfaces.set_ending(id) {
             return;
         }
@@ -164,6 +174,7 @@ impl Node {
         from: SocketAddr,
         datagram: &'a mut [u8],
     ) -> Option<Received<'a>> {
+        self.ctx.now = now;
         self.ctx.stats.datagrams_received += 1;
         if self.director.is_superseded() {
             self.ctx.stats.drop(DropReason::Unexpected);
@@ -173,6 +184,17 @@ impl Node {
             self.ctx.stats.drop(DropReason::UnknownEndpoint);
             return None;
         };
+        self.handle_arrived(now, endpoint, from, datagram)
+    }
+
+    /// What came to an endpoint, by UDP or by a stream.
+    fn handle_arrived<'a>(
+        &mut self,
+        now: Instant,
+        endpoint: Endpoint,
+        from: SocketAddr,
+        datagram: &'a mut [u8],
+    ) -> Option<Received<'a>> {
         let Ok(kind) = outer::peek(datagram) else {
             self.ctx.stats.drop(DropReason::Malformed);
             return None;
@@ -190,6 +212,8 @@ impl Node {
 
     /// Time has come: see [`Node::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.ctx.now = now;
+        self.run_fallback(now);
         if self.survey.next_timeout() <= now && self.survey.handle_timeout(now, &mut self.ctx, &self.interfaces) {
             self.report_survey(now);
         }
@@ -224,11 +248,14 @@ impl Node {
 
     /// The node goes: its coordinator is told, and the engine stays silent from now on.
     pub fn handle_leaving(&mut self, now: Instant) {
+        self.ctx.now = now;
         self.director.leave(now, &mut self.ctx, &self.interfaces);
+        self.ctx.fallback.end();
     }
 
     /// A push message said that somebody asks for this node: see that the coordinator reaches it.
     pub fn handle_wake(&mut self, now: Instant) {
+        self.ctx.now = now;
         self.director.wake(now, &mut self.ctx, &self.interfaces, self.survey.rtts());
     }
 }
@@ -237,6 +264,7 @@ impl Node {
 impl Node {
     /// Asks for the way to a node. [`Event::Resolved`] or [`Event::ConnectFailed`] will name the path id.
     pub fn connect(&mut self, now: Instant, target: Target) -> Result<PathId, ConnectError> {
+        self.ctx.now = now;
         if self.director.is_superseded() {
             return Err(ConnectError::Superseded);
         }
@@ -262,6 +290,7 @@ impl Node {
 
     /// Sends a virtual packet to the peer it is addressed to.
     pub fn send(&mut self, now: Instant, packet: &[u8]) -> Result<(), SendError> {
+        self.ctx.now = now;
         if packet.len() > MAX_FRAGMENTED as usize {
             return Err(SendError::TooLong);
         }
@@ -289,7 +318,10 @@ impl Node {
             peer.route(now, routes)
         });
         self.policy = policy;
-        route.flatten()
+        route.flatten().filter(|route| {
+            let from = Endpoint { interface: route.interface, address: route.from };
+            !self.ctx.fallback.carries(from, route.to)
+        })
     }
 
     /// A number that changes whenever a route given out may have become wrong. Threads read it without asking
@@ -359,6 +391,7 @@ impl Node {
             (self.directions.next_timeout(), Timer::Direction),
             (self.survey.next_timeout(), Timer::Survey),
             (self.peers.next_timeout(), Timer::Peer),
+            (self.ctx.fallback.next_timeout(), Timer::Fallback),
         ];
         next.into_iter().min().filter(|(at, _)| *at < Instant::FAR_FUTURE)
     }
@@ -375,6 +408,8 @@ pub enum Timer {
     Survey,
     /// A peer's session, paths or relays.
     Peer,
+    /// Whether UDP gets through, and the streams where it does not.
+    Fallback,
 }
 
 /// What several parts need.

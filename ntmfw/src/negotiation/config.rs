@@ -33,6 +33,9 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     #[serde(default)]
     pub(crate) interfaces: InterfaceChoice,
+    /// Where relays take TLS in.
+    #[serde(default = "https")]
+    pub(crate) relay_tls_port: u16,
     /// What holds streams back where the program does not say (`TCP_CONGESTION`).
     #[serde(default, deserialize_with = "congestion")]
     pub(crate) congestion_control: Algorithm,
@@ -162,6 +165,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fqdn, D::Error> {
     let text = String::deserialize(deserializer)?;
     Fqdn::parse(&text).map_err(|why| D::Error::custom(format!("\"{text}\" is no name: {why}")))
+}
+
+fn https() -> u16 {
+    443
 }
 
 fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {

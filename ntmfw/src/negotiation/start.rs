@@ -19,6 +19,7 @@ use crate::negotiation::names::Names;
 use crate::negotiation::netlink::Netlink;
 use crate::negotiation::state::{State, StateError};
 use crate::packet::reader::{Reader, wait_for};
+use crate::packet::streams::Streams;
 use crate::runtime::{self, Core, now_since};
 use crate::stack::readiness::{ERR, IN, Readiness};
 use crate::sync::Lock;
@@ -109,6 +110,7 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
             ticket: login.ticket,
             ticket_key: login.key,
             directors: login.directors,
+            relays: login.relays,
             wall: WallClock::new(now, unix),
             wake_token: None,
         },
@@ -116,8 +118,9 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     );
     let netlink = Netlink::open().map_err(|why| StartError::host("interface monitor", why.into()))?;
     let reader = Reader::new(netlink).map_err(|why| StartError::host("descriptors", why.into()))?;
+    let streams = Streams::new(config.relay_tls_port);
     let interfaces = Known::new(config.interfaces.clone(), config.port);
-    let core = Arc::new(Core::new(origin, node, reader, names, interfaces, state, config.congestion_control));
+    let core = Arc::new(Core::new(origin, node, reader, streams, names, interfaces, state, config.congestion_control));
     core.refresh_interfaces();
     let control = core.clone();
     let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {

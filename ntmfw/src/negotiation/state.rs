@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! STATE/keys.json     identity and Noise secret; made once, 0600
-//! STATE/login.json    the node's record, its ticket with the key in it, the coordinators; 0600
+//! STATE/login.json    the node's record, its ticket with the key in it, the domain's servers; 0600
 //! STATE/lock          held while a program runs with this identity
 //! ```
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -15,7 +16,7 @@ use std::path::Path;
 use ntm_node::Director;
 use ntm_proto::crypto::{PublicKeyBytes, Secret, default_provider};
 use ntm_proto::hex;
-use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role};
+use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert};
 use ntm_proto::time::UnixTime;
 use ntm_proto::wire::identity::{emit_cert, emit_record, parse_cert, parse_record};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ struct StoredLogin {
     expires: u64,
     domain_key: String,
     directions: Vec<String>,
+    #[serde(default)]
+    relays: Vec<String>,
 }
 
 /// Who the node is.
@@ -60,6 +63,8 @@ pub(crate) struct Login {
     pub(crate) ticket: Vec<u8>,
     pub(crate) key: Secret,
     pub(crate) directors: Vec<Director>,
+    /// Where the domain's relays are.
+    pub(crate) relays: Vec<SocketAddr>,
 }
 
 /// The directory, held by this program alone.
@@ -136,16 +141,23 @@ impl State {
         let ticket = bytes(&stored.ticket).ok_or_else(|| wrong("no ticket"))?;
         let key = array(&stored.key).map(Secret::new).ok_or_else(|| wrong("no key"))?;
         let domain_key: PublicKeyBytes = array(&stored.domain_key).ok_or_else(|| wrong("no domain key"))?;
-        let mut directors = Vec::new();
-        for text in &stored.directions {
-            let cert = bytes(text).and_then(|bytes| parse_cert(&bytes).ok()).ok_or_else(|| wrong("no certificate"))?;
-            // An expired certificate is tried all the same: an account server that is down must stop nobody.
-            match cert.verify(default_provider(), &domain_key, Role::Direction, UnixTime::from_millis(0)) {
-                Ok(()) => directors.push(Director { noise_key: cert.noise_key, addresses: cert.addresses }),
-                Err(why) => return Err(wrong(&format!("certificate of {}: {why}", cert.name))),
-            }
-        }
-        Ok(Some(Login { record, ticket, key, directors }))
+        let certs = |texts: &[String], role| {
+            let cert = |text: &String| {
+                let cert =
+                    bytes(text).and_then(|bytes| parse_cert(&bytes).ok()).ok_or_else(|| wrong("no certificate"))?;
+                // An expired certificate is tried all the same: an account server that is down must stop nobody.
+                let genuine = cert.verify(default_provider(), &domain_key, role, UnixTime::from_millis(0));
+                genuine.map_err(|why| wrong(&format!("certificate of {}: {why}", cert.name)))?;
+                Ok(cert)
+            };
+            texts.iter().map(cert).collect::<Result<Vec<_>, _>>()
+        };
+        let directors = certs(&stored.directions, Role::Direction)?
+            .into_iter()
+            .map(|cert| Director { noise_key: cert.noise_key, addresses: cert.addresses })
+            .collect();
+        let relays = certs(&stored.relays, Role::Relay)?.into_iter().flat_map(|cert| cert.addresses).collect();
+        Ok(Some(Login { record, ticket, key, directors, relays }))
     }
 
     /// The record that the last login was made with, whether its ticket is still good or not.
@@ -166,7 +178,8 @@ impl State {
             key: hex::encode(login.key.expose()),
             expires: login.expires.as_millis(),
             domain_key: hex::encode(&login.domain_key),
-            directions: login.directions.iter().map(|cert| hex::encode(&emit_cert(cert))).collect(),
+            directions: in_hexadecimal(&login.directions),
+            relays: in_hexadecimal(&login.relays),
         };
         write(&self.path.join("login.json"), &stored)
     }
@@ -208,6 +221,10 @@ fn private(path: &Path) -> Result<(), StateError> {
         return Err(StateError(format!("{name} can be read by others: chmod 600 {name}")));
     }
     Ok(())
+}
+
+fn in_hexadecimal(certs: &[ServerCert]) -> Vec<String> {
+    certs.iter().map(|cert| hex::encode(&emit_cert(cert))).collect()
 }
 
 fn record_of(stored: &StoredLogin) -> Option<NodeRecord> {

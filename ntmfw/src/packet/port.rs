@@ -2,14 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use ntm_proto::id::InterfaceId;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::descriptors::Noted;
 use crate::sync::Shared;
@@ -56,6 +56,11 @@ impl Port {
         let address = socket.local_addr()?;
         let way = AtomicU8::new(way::UNTRIED);
         Ok(Self { interface, address, _noted: Noted::new(&socket), socket, state, way })
+    }
+
+    /// The device that it is bound to.
+    pub(crate) fn device(&self) -> Option<Vec<u8>> {
+        SockRef::from(&self.socket).device().ok().flatten()
     }
 
     /// Datagrams that one call may send.
@@ -137,9 +142,9 @@ fn leave_out_what_nobody_reads(socket: &std::net::UdpSocket) {
     }
 }
 
-impl AsFd for Port {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+impl AsRawFd for Port {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -27,7 +27,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,9 +136,9 @@ impl Reader {
         })
     }
 
-    /// From now on the port is read.
-    pub(crate) fn watch(&self, port: &Port) -> io::Result<()> {
-        watch(&self.inner, port.as_fd().as_raw_fd())
+    /// From now on what it has is read.
+    pub(crate) fn watch(&self, source: &impl AsRawFd) -> io::Result<()> {
+        watch(&self.inner, source.as_raw_fd())
     }
 
     /// Wakes whoever is responsible for reading and timers.
@@ -292,7 +292,8 @@ impl Lead<'_> {
         let Some(buffers) = self.buffers.as_deref_mut() else { return false };
         let several = buffers.streaming || buffers.single_reads >= SINGLE_READS;
         let limit = if several { BUFFERS } else { 1 };
-        let datagrams: usize = ports.iter().map(|port| buffers.read(self.core, port, limit)).sum();
+        let by_udp: usize = ports.iter().map(|port| buffers.read(self.core, port, limit)).sum();
+        let datagrams = by_udp + self.core.streams.receive(self.core);
         buffers.streaming = datagrams > 1;
         buffers.single_reads = if several { 0 } else { buffers.single_reads + 1 };
         datagrams > 0
@@ -428,15 +429,17 @@ fn wait(core: &Core, ports: &[Arc<Port>], timeout: Option<Duration>, beside: &mu
     let entry = |fd: RawFd| pollfd { fd, events: libc::POLLIN, revents: 0 };
     SET.with_borrow_mut(|set| {
         set.clear();
-        set.extend(ports.iter().map(|port| entry(port.as_fd().as_raw_fd())));
+        set.extend(ports.iter().map(|port| entry(port.as_raw_fd())));
+        set.extend(core.streams.source().map(entry));
+        let sources = set.len();
         set.push(entry(core.reader.kick.as_raw_fd()));
         set.extend_from_slice(beside.extra);
         sleep(set, timeout, beside.mask)?;
-        if set[ports.len()].revents != 0 {
+        if set[sources].revents != 0 {
             core.reader.kick.silence();
         }
-        beside.extra.copy_from_slice(&set[ports.len() + 1..]);
-        Ok(set[..ports.len()].iter().any(|entry| entry.revents != 0))
+        beside.extra.copy_from_slice(&set[sources + 1..]);
+        Ok(set[..sources].iter().any(|entry| entry.revents != 0))
     })
 }
 

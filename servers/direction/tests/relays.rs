@@ -165,6 +165,26 @@ impl World {
     }
 }
 
+/// One relay, and a communication 7 whose responder was revoked after both ends had been directed.
+fn with_a_revoked_responder() -> World {
+    let mut world = world(1, false);
+    world.b = world.net.add_node(&world.domain, 3, "b", "203.0.113.3:5000");
+    world.register();
+    world.connect(0);
+    world.report(0, 0, false);
+    world.direct(7);
+    let (now, id) = (world.net.now, world.net.host(world.b).node.id());
+    world.net.dc(&world.domain).handle_revocation(now, id);
+    world.net.settle();
+    world
+}
+
+/// The transaction in which a relay is told to forget communication 7.
+fn revoked(envelopes: &[Envelope]) -> Option<TransactionId> {
+    let revocation = Message::RelayDirection(RelayDirection { revoke: PathId([7; 16]) });
+    envelopes.iter().find(|envelope| envelope.message == revocation).map(|envelope| envelope.transaction)
+}
+
 #[test]
 fn both_ends_get_grants_that_the_relay_can_open_and_that_are_for_their_side() {
     let mut world = world(1, true);
@@ -239,21 +259,7 @@ fn the_best_relay_and_a_spare_are_offered_and_a_leaving_or_silent_one_is_not() {
 
 #[test]
 fn relays_forget_the_communications_of_a_revoked_node_and_are_told_until_they_say_so() {
-    let mut world = world(1, false);
-    world.b = world.net.add_node(&world.domain, 3, "b", "203.0.113.3:5000");
-    world.register();
-    world.connect(0);
-    world.report(0, 0, false);
-    world.direct(7);
-    let (now, id) = (world.net.now, world.net.host(world.b).node.id());
-    world.net.dc(&world.domain).handle_revocation(now, id);
-    world.net.settle();
-    let revoked = |envelopes: &[Envelope]| {
-        let is = |envelope: &Envelope| {
-            envelope.message == Message::RelayDirection(RelayDirection { revoke: PathId([7; 16]) })
-        };
-        envelopes.iter().find(|envelope| is(envelope)).map(|envelope| envelope.transaction)
-    };
+    let mut world = with_a_revoked_responder();
     let first = world.received(0);
     let transaction = revoked(&first).expect("the relay is told");
     world.net.advance(Duration::from_millis(300));
@@ -266,20 +272,11 @@ fn relays_forget_the_communications_of_a_revoked_node_and_are_told_until_they_sa
 
 #[test]
 fn a_relay_that_lost_its_memory_is_told_again_what_was_revoked_until_the_tokens_end() {
-    let mut world = world(1, false);
-    world.b = world.net.add_node(&world.domain, 3, "b", "203.0.113.3:5000");
-    world.register();
-    world.connect(0);
-    world.report(0, 0, false);
-    world.direct(7);
-    let (now, id) = (world.net.now, world.net.host(world.b).node.id());
-    world.net.dc(&world.domain).handle_revocation(now, id);
-    world.net.settle();
+    let mut world = with_a_revoked_responder();
     let told = |world: &mut World| {
         // The report is the first that comes by the new session.
         let received = world.report(0, 0, false);
-        let revocation = Message::RelayDirection(RelayDirection { revoke: PathId([7; 16]) });
-        let transaction = received.iter().find(|envelope| envelope.message == revocation)?.transaction;
+        let transaction = revoked(&received)?;
         let ack = world.relays[0].seal(world.net.now, transaction.0, Message::RelayAck);
         world.exchange(0, ack);
         Some(())

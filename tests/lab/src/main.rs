@@ -69,7 +69,7 @@ enum Command {
         #[arg(long)]
         name: String,
     },
-    /// What holds on any machine, however busy: table 1, a move into each network, beginnings
+    /// What holds on any machine, however busy: table 1, networks without UDP, a move into each network, beginnings
     Quick(Places),
 }
 
@@ -111,7 +111,12 @@ fn main() -> ExitCode {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
         Command::Table1(places) => judged("table1", &places, connectivity::table1),
-        Command::Nats(places) => judged("nats", &places, connectivity::nats),
+        Command::Nats(places) => run(
+            "nats",
+            &places,
+            Claims::All,
+            &[("nats", connectivity::nats), ("udp-blocked", connectivity::udp_blocked)],
+        ),
         Command::Handover(places) => judged("handover", &places, handover::full),
         Command::SecondInterface(places) => judged("second-interface", &places, second_interface::full),
         Command::Setup(places) => judged("setup", &places, beginnings::full),
@@ -126,7 +131,12 @@ fn main() -> ExitCode {
             "quick",
             &places,
             Claims::Timeless,
-            &[("table1", connectivity::table1), ("handover", handover::quick), ("setup", beginnings::quick)],
+            &[
+                ("table1", connectivity::table1),
+                ("udp-blocked", connectivity::udp_blocked),
+                ("handover", handover::quick),
+                ("setup", beginnings::quick),
+            ],
         ),
     };
     match outcome {

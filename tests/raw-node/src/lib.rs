@@ -83,6 +83,7 @@ impl Fleet {
             ticket: identity.ticket.clone(),
             ticket_key: identity.key.clone(),
             directors: identity.directors(),
+            relays: Vec::new(),
             wall: WallClock::new(now, unix),
             wake_token: identity.wake_token.clone(),
         };

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ntm_login::message::{CLOCK_TOLERANCE, RenewalRequest, TicketAnswer, renewal_signed_part};
 use ntm_proto::crypto::{Secret, default_provider};
 use ntm_proto::id::{Fqdn, NodeId};
-use ntm_proto::identity::{NodeRecord, Ticket};
+use ntm_proto::identity::{NodeRecord, Role, Ticket};
 use ntm_proto::time::UnixTime;
 use ntm_proto::wire::identity::{emit_record, parse_record};
 use ntm_server::account_server::{MAX_REVOCATIONS, Revocations};
@@ -195,7 +195,7 @@ impl Authority {
 
     fn admit(&self, record: &NodeRecord, admission: &Admission<'_>) -> Result<Ticketed, Refusal> {
         let (now, most) = (unix_now(), self.rules().sign_up.max_nodes);
-        let (is_new, directions) = self.write(|tx| {
+        let (is_new, servers) = self.write(|tx| {
             let is_new = match admission {
                 Admission::Password(by) => bring_in(tx, by, record, None, most)?,
                 Admission::Key { by, key } => {
@@ -218,12 +218,14 @@ impl Authority {
                     false
                 }
             };
-            Ok((is_new, servers::directions(tx)?))
+            let servers = [Role::Direction, Role::Relay].map(|role| servers::certificates(tx, role));
+            let [directions, relays] = servers;
+            Ok((is_new, [directions?, relays?]))
         })?;
-        Ok(Ticketed { answer: self.ticket(record, now, directions), is_new })
+        Ok(Ticketed { answer: self.ticket(record, now, servers), is_new })
     }
 
-    fn ticket(&self, record: &NodeRecord, now: UnixTime, directions: Vec<String>) -> TicketAnswer {
+    fn ticket(&self, record: &NodeRecord, now: UnixTime, [directions, relays]: [Vec<String>; 2]) -> TicketAnswer {
         let expires = now + self.rules().ticket_life;
         let ticket = Ticket {
             node: record.node_id(),
@@ -239,6 +241,7 @@ impl Authority {
             expires: expires.as_millis(),
             domain_key: hex::encode(secrets.domain_key().public()),
             directions,
+            relays,
             name: record.fqdn.to_string(),
         }
     }

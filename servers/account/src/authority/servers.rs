@@ -123,7 +123,7 @@ impl Authority {
 
     /// The certificates of the DCs, in hexadecimal, for `/.well-known/ntmobile`.
     pub fn directions(&self) -> Result<Vec<String>, Refusal> {
-        Ok(self.read(directions)?)
+        Ok(self.read(|tx| certificates(tx, Role::Direction))?)
     }
 
     pub fn domain_key(&self) -> String {
@@ -210,10 +210,10 @@ impl Authority {
     }
 }
 
-/// The certificates of the DCs.
-pub(super) fn directions(tx: &mut dyn Transaction) -> Result<Vec<String>, StoreError> {
+/// The certificates of the servers of `role`.
+pub(super) fn certificates(tx: &mut dyn Transaction, role: Role) -> Result<Vec<String>, StoreError> {
     let servers = all(tx)?.into_iter();
-    Ok(servers.filter(|(_, server)| server.request.role == Role::Direction).map(|(_, server)| server.cert).collect())
+    Ok(servers.filter(|(_, server)| server.request.role == role).map(|(_, server)| server.cert).collect())
 }
 
 pub(super) fn all(tx: &mut dyn Transaction) -> Result<Vec<(String, Server)>, StoreError> {

@@ -2,7 +2,7 @@
 
 use ntm_login::{Credential, Error};
 use ntm_proto::crypto::default_provider;
-use ntm_proto::identity::Ticket;
+use ntm_proto::identity::{Role, Ticket};
 use ntm_proto::time::UnixTime;
 use ntm_server::clock::random;
 use ntm_server::credentials::{Credentials, RoleCredentials};
@@ -10,7 +10,7 @@ use ntm_server::hex;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::harness::{Node, PASSWORD, World, now};
+use super::harness::{Node, PASSWORD, Setting, World, now};
 use super::postgres::Postgres;
 use super::servers::DirectionServer;
 
@@ -39,6 +39,7 @@ fn a_node_logs_in_and_renews_at_a_server_on_postgresql() {
 
 fn in_and_again(world: &World) {
     let dc = DirectionServer::add(world, "dc1");
+    let rs = DirectionServer::with_role(world, "rs1", Role::Relay);
     world.client.member("alice");
     let (client, node) = (world.login_client(), Node::new("printer"));
     let login = client.login("alice", &password(), &node.record).expect("logs in");
@@ -49,6 +50,8 @@ fn in_and_again(world: &World) {
     assert_eq!(login.domain_key, domain_key);
     assert_eq!(login.directions.len(), 1);
     assert_eq!(login.directions[0].noise_key, *dc.key.public());
+    let relays: Vec<_> = login.relays.iter().map(|relay| relay.noise_key).collect();
+    assert_eq!(relays, [*rs.key.public()]);
     let ticket = Ticket::open(&known.service_keys[0].0, &login.ticket).expect("sealed to the DCs");
     assert_eq!((ticket.node, ticket.record_digest), (node.record.node_id(), node.record.digest()));
     assert_eq!((&ticket.key, ticket.expires), (&login.key, login.expires));
@@ -60,6 +63,19 @@ fn in_and_again(world: &World) {
     assert_eq!((again.node, again.key == ticket.key), (ticket.node, false), "each ticket has a key of its own");
     let other = world.login_client().pinned([9; 32]);
     assert_eq!(other.renew(&node.identity, &node.record, random()), Err(Error::OtherDomainKey));
+}
+
+#[test]
+fn a_node_that_comes_too_soon_waits_for_its_turn_and_logs_in() {
+    let tables = "[limits]\nlogins_burst = 3\nlogins_per_minute = 6\n".into();
+    let world = World::with(&Setting { tables, ..Setting::default() });
+    world.client.member("alice");
+    let node = Node::new("printer");
+    super::harness::wait_for("the rate to be used up", || {
+        (world.client.login("alice", ("password", PASSWORD), &node).status == 429).then_some(())
+    });
+    let login = world.login_client().login("alice", &password(), &node.record);
+    assert_eq!(login.map(|login| login.name), Ok(node.record.fqdn));
 }
 
 #[test]

@@ -21,6 +21,7 @@ const PASSWORD: &str = "a long enough passphrase";
 const AS_PORT: u16 = 443;
 const DC_PORT: u16 = 4500;
 const RS_PORT: u16 = 4501;
+const TLS_PORT: u16 = 443;
 
 /// Where the programs are, and where files go.
 #[derive(Clone, Debug)]
@@ -199,11 +200,14 @@ impl Domain {
         fs::write(self.direction.config(&self.files), text)?;
         for relay in &self.relays {
             let name = relay.name;
-            let listen: Vec<String> = relay.endpoints(RS_PORT).iter().map(|one| format!("\"{one}\"")).collect();
+            let quoted = |port| relay.endpoints(port).iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>();
+            let (listen, tls) = (quoted(RS_PORT), quoted(TLS_PORT));
             let text = format!(
                 "listen = [{}]\nmetrics = \"127.0.0.1:9103\"\nnoise_key = \"{directory}/{name}/noise.key\"\n\
-                 credentials = \"{directory}/{name}/credentials.bin\"\nworkers = 1\n",
-                listen.join(", ")
+                 credentials = \"{directory}/{name}/credentials.bin\"\nworkers = 1\n\n[tls]\nlisten = [{}]\n\
+                 certificate = \"{directory}/{name}/tls.crt\"\nkey = \"{directory}/{name}/tls.key\"\n",
+                listen.join(", "),
+                tls.join(", ")
             );
             fs::write(relay.config(&self.files), text)?;
         }

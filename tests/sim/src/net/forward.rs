@@ -3,7 +3,7 @@
 use crate::net::host::{HostId, Neighbour, Place, V4Edge, V6Edge};
 use crate::net::link::{Passage, Way};
 use crate::net::trace::{Drop, TraceEvent, What};
-use crate::net::{FIRST_GLOBAL, Network, ROUTED_HALF, V6_TOP};
+use crate::net::{FIRST_GLOBAL, Network, ROUTED_HALF, TLS_PORT, V6_TOP};
 use crate::rng::mix;
 use ntm_proto::time::Instant;
 use std::cmp::Reverse;
@@ -231,7 +231,7 @@ impl Network {
     /// From the inside of a router out.
     fn leave(&mut self, at: Instant, inside: Place, packet: &mut Packet) -> Result<Hop, Drop> {
         let router = self.places[inside.0 as usize].router.as_mut().ok_or(Drop::NoRoute)?;
-        if router.udp_blocked {
+        if router.udp_blocked && !packet.is_of_stream() {
             return Err(Drop::UdpBlocked);
         }
         let mut translated = false;
@@ -269,7 +269,7 @@ impl Network {
     /// From the outside of a router in.
     fn enter(&mut self, at: Instant, inside: Place, packet: &mut Packet) -> Result<Hop, Drop> {
         let router = self.places[inside.0 as usize].router.as_mut().ok_or(Drop::NoRoute)?;
-        if router.udp_blocked {
+        if router.udp_blocked && !packet.is_of_stream() {
             return Err(Drop::UdpBlocked);
         }
         match (&mut router.v4, &mut router.v6, packet.to.is_ipv4()) {
@@ -387,6 +387,10 @@ impl Packet {
     /// The size of the IP packet.
     fn size(&self) -> usize {
         self.payload.len() + if self.to.is_ipv4() { V4_OVERHEAD } else { V6_OVERHEAD }
+    }
+
+    fn is_of_stream(&self) -> bool {
+        self.from.port() == TLS_PORT || self.to.port() == TLS_PORT
     }
 
     /// The last bytes of the payload: under encryption the tag, which depends on all the others.

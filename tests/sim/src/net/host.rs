@@ -72,7 +72,8 @@ pub enum V6 {
 pub struct RouterConfig {
     pub v4: V4,
     pub v6: V6,
-    /// Drops all UDP, as the firewalls of some companies and hotels do.
+    /// Drops all UDP, as the firewalls of some companies and hotels do. What goes to [`TLS_PORT`] stands for TCP
+    /// and passes.
     pub udp_blocked: bool,
     pub uplink: LinkProfile,
     /// The addresses inside a NAT; `None` takes 192.168.1.0/24 below a site and another one deeper down.

@@ -67,6 +67,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+/// Packets from or to this port stand for those of TLS connections.
+pub const TLS_PORT: u16 = 443;
 /// What a core path takes one way where nothing else was said.
 pub const DEFAULT_CORE_LATENCY: Duration = Duration::from_millis(10);
 

@@ -165,6 +165,7 @@ impl Domain {
             ticket,
             ticket_key,
             directors: self.known_directors(),
+            relays: self.relays.iter().flat_map(|relay| relay.addresses.iter().copied()).collect(),
             wall: World::wall(),
             wake_token: None,
         }

@@ -9,6 +9,7 @@ mod apps;
 mod domain;
 mod node;
 mod server;
+mod streams;
 
 pub use apps::{Beat, Family, Transfer};
 pub use domain::Domain;
@@ -259,7 +260,7 @@ impl World {
         let (now, seed) = (self.now, self.dice.seed());
         self.trace(format_args!("{who} starts anew"));
         match who {
-            Who::Node(at) => self.nodes[at].restart(now, seed),
+            Who::Node(at) => self.nodes[at].restart(now, seed, &mut self.net),
             Who::Director(at) => self.directors[at].restart(now, seed),
             Who::Relay(at) => self.relays[at].restart(now, seed),
         }

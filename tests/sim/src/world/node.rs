@@ -6,11 +6,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-use ntm_node::{Config, Event, FlowKey, LocalInterface, Node};
+use ntm_node::{Config, Event, FlowKey, LocalInterface, Node, Received};
 use ntm_proto::id::{DeviceName, Fqdn, InterfaceId, NodeId};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::Target;
 
+use super::streams::{Arrived, NodeEnds};
 use crate::net::{Delivery, HostId, Network};
 
 /// The UDP port every node uses on every address.
@@ -34,6 +35,7 @@ pub struct SimNode {
     /// How often each interface was attached.
     networks: BTreeMap<u8, u32>,
     interfaces: BTreeMap<u8, Vec<IpAddr>>,
+    streams: NodeEnds,
     addresses: Option<(Ipv4Addr, Ipv6Addr)>,
     events: Vec<(Instant, Event)>,
     apps: Vec<Rc<RefCell<dyn App>>>,
@@ -63,6 +65,7 @@ impl SimNode {
             costs: BTreeMap::new(),
             networks: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            streams: NodeEnds::default(),
             addresses: None,
             events: Vec::new(),
             apps: Vec::new(),
@@ -144,7 +147,8 @@ impl SimNode {
     }
 
     /// The process is killed and started again: a new engine, the same identity, the interfaces as they are.
-    pub(crate) fn restart(&mut self, now: Instant, seed: [u8; 32]) {
+    pub(crate) fn restart(&mut self, now: Instant, seed: [u8; 32], net: &mut Network) {
+        self.streams.clear(now, net, self.host);
         self.engine = Node::new(now, self.config.clone(), seed);
         for (iface, addresses) in self.interfaces.clone() {
             self.interface_changed(now, iface, &addresses);
@@ -173,24 +177,39 @@ impl SimNode {
     }
 
     pub(crate) fn deliver(&mut self, now: Instant, mut delivery: Delivery) {
-        let Some(received) = self.engine.handle_datagram(
-            now,
-            InterfaceId(delivery.iface),
-            delivery.local,
-            delivery.from,
-            &mut delivery.payload,
-        ) else {
+        if delivery.local.port() == NODE_PORT {
+            let (interface, local, from) = (InterfaceId(delivery.iface), delivery.local, delivery.from);
+            let received = self.engine.handle_datagram(now, interface, local, from, &mut delivery.payload);
+            Self::take(&self.apps, &mut self.strays, now, received);
             return;
-        };
+        }
+        match self.streams.deliver(&delivery) {
+            Some(Arrived::Up(id)) => self.engine.handle_stream_up(now, id),
+            Some(Arrived::Down(id)) => self.engine.handle_stream_down(now, id),
+            Some(Arrived::Frame(id, mut frame)) => {
+                let received = self.engine.handle_frame(now, id, &mut frame);
+                Self::take(&self.apps, &mut self.strays, now, received);
+            }
+            None => {}
+        }
+    }
+
+    fn take(
+        apps: &[Rc<RefCell<dyn App>>],
+        strays: &mut VecDeque<Vec<u8>>,
+        now: Instant,
+        received: Option<Received<'_>>,
+    ) {
+        let Some(received) = received else { return };
         let Some(flow) = FlowKey::of(&received.packet) else { return };
-        if let Some(app) = self.apps.iter().find(|app| app.borrow().accepts(&flow)) {
+        if let Some(app) = apps.iter().find(|app| app.borrow().accepts(&flow)) {
             app.borrow_mut().handle_packet(now, &received.packet);
             return;
         }
-        if self.strays.len() >= MAX_STRAYS {
-            self.strays.pop_front();
+        if strays.len() >= MAX_STRAYS {
+            strays.pop_front();
         }
-        self.strays.push_back(received.packet.into_owned());
+        strays.push_back(received.packet.into_owned());
     }
 
     pub(crate) fn wake(&mut self, now: Instant) {
@@ -232,10 +251,20 @@ impl SimNode {
                 overheard.pop_front();
             }
             overheard.push_back(transmit.datagram.clone());
+            if let Some(stream) = transmit.stream {
+                self.streams.send(now, net, self.host, stream, &transmit.datagram);
+                continue;
+            }
             // An address that has just gone, a link that is down: the datagram is lost, as in a kernel.
             let _ = net.send(now, self.host, transmit.interface.0, transmit.from, transmit.to, transmit.datagram);
         }
-        let engine = self.engine.poll_timeout().map(|(at, _)| at);
+        while let Some(order) = self.engine.poll_stream() {
+            self.streams.obey(now, &order, net, self.host);
+        }
+        for failed in self.streams.run(now, net, self.host) {
+            self.engine.handle_stream_down(now, failed);
+        }
+        let engine = self.engine.poll_timeout().map(|(at, _)| at).into_iter().chain(self.streams.next_timeout()).min();
         let apps = self.apps.iter().filter_map(|app| app.borrow_mut().poll_timeout(now));
         engine.into_iter().chain(apps).min()
     }

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 
 use ntm_direction::{Config as DirectorConfig, Coordinator, Event, ForeignDc, LookupFailed};
 use ntm_proto::id::Fqdn;
 use ntm_proto::time::Instant;
 use ntm_relay::{Config as RelayConfig, Relay};
 
-use crate::net::{Delivery, HostId, Network};
+use ntm_proto::wire::stream::Carried;
+
+use super::streams::{self, RelayEnds, Taken};
+use crate::net::{Delivery, HostId, Network, TLS_PORT};
 
 pub const DIRECTOR_PORT: u16 = 4_600;
 pub const RELAY_PORT: u16 = 4_601;
@@ -89,13 +93,14 @@ pub struct SimRelay {
     host: HostId,
     config: RelayConfig,
     core: Relay,
+    streams: RelayEnds,
     forwarded: u64,
 }
 
 impl SimRelay {
     pub(crate) fn new(now: Instant, host: HostId, config: RelayConfig, seed: [u8; 32]) -> Self {
         let core = Relay::new(now, config.clone(), seed);
-        Self { host, config, core, forwarded: 0 }
+        Self { host, config, core, streams: RelayEnds::default(), forwarded: 0 }
     }
 
     pub fn host(&self) -> HostId {
@@ -117,13 +122,35 @@ impl SimRelay {
 
     pub(crate) fn restart(&mut self, now: Instant, seed: [u8; 32]) {
         self.core = Relay::new(now, self.config.clone(), seed);
+        self.streams = RelayEnds::default();
     }
 
     pub(crate) fn deliver(&mut self, now: Instant, net: &mut Network, mut delivery: Delivery) {
+        match delivery.local.port() {
+            RELAY_PORT => {}
+            TLS_PORT => match self.streams.deliver(&delivery) {
+                Some(Taken::Relay(datagram)) => delivery.payload = datagram,
+                Some(Taken::Forward(port, to, datagram)) => {
+                    let _ = net.send(now, self.host, 0, SocketAddr::new(delivery.local.ip(), port), to, datagram);
+                    return;
+                }
+                Some(Taken::Answer(answer)) => {
+                    let _ = net.send(now, self.host, 0, delivery.local, delivery.from, answer);
+                    return;
+                }
+                None => return,
+            },
+            _ => {
+                if let Some((to, frame)) = self.streams.answer(&delivery) {
+                    let _ = net.send(now, self.host, 0, SocketAddr::new(delivery.local.ip(), TLS_PORT), to, frame);
+                }
+                return;
+            }
+        }
         let forward = self.core.handle_datagram(now, delivery.local, delivery.from, &mut delivery.payload);
         if let Some(forward) = forward {
             self.forwarded += forward.datagram.len() as u64;
-            let _ = net.send(now, self.host, 0, forward.from, forward.to, forward.datagram.to_vec());
+            send(net, now, self.host, forward.from, forward.to, forward.datagram);
         }
     }
 
@@ -133,10 +160,16 @@ impl SimRelay {
 
     pub(crate) fn settle(&mut self, now: Instant, net: &mut Network) -> Option<Instant> {
         while let Some(transmit) = self.core.poll_transmit() {
-            let _ = net.send(now, self.host, 0, transmit.from, transmit.to, transmit.datagram);
+            send(net, now, self.host, transmit.from, transmit.to, &transmit.datagram);
         }
         self.core.poll_timeout().map(|(at, _)| at)
     }
+}
+
+/// What a relay sends from the port of streams goes through one.
+fn send(net: &mut Network, now: Instant, host: HostId, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+    let payload = if from.port() == TLS_PORT { streams::frame(&Carried::Relay(datagram)) } else { datagram.to_vec() };
+    let _ = net.send(now, host, 0, from, to, payload);
 }
 
 impl fmt::Debug for SimDirector {

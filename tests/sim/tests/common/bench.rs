@@ -203,6 +203,7 @@ impl Bench {
             ticket: vec![1; 64],
             ticket_key: ticket_key.clone(),
             directors: vec![Director { noise_key: *director.noise.public(), addresses: vec![DIRECTOR] }],
+            relays: Vec::new(),
             wall: WallClock::new(Instant::ZERO, EPOCH),
             wake_token: None,
         };
