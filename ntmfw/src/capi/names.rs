@@ -128,7 +128,14 @@ unsafe fn name_of(given: *const sockaddr, length: socklen_t) -> Option<Fqdn> {
     if core.is_own(address) {
         return Some(core.names.own().clone());
     }
-    core.names.by_address(address).map(|resolved| resolved.name)
+    let looked_up = core.names.by_address(address).map(|resolved| resolved.name);
+    // Who called this node was not looked up.
+    looked_up.or_else(|| {
+        core.engine(|node| {
+            let peer = node.peer_at(address)?;
+            node.peers().find(|one| one.node == peer).map(|one| one.name.clone())
+        })
+    })
 }
 
 /// # Safety
