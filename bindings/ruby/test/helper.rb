@@ -3,6 +3,8 @@
 # The tests are node b. Node a is another process, with the servers of peer.rb; it lives as long as the tests.
 
 require "minitest/autorun"
+require "stringio"
+require "tempfile"
 require "timeout"
 
 # Processes beside the tests.
@@ -31,7 +33,7 @@ module Processes
   # @return [Array(String, Process::Status)] all it said
   def self.run(program, environment = {}, label: "c")
     said = IO.popen(node(label).merge(environment), [RbConfig.ruby, "-w", "-e", program], err: %i[child out], &:read)
-    [said, $CHILD_STATUS || Process.last_status]
+    [said, Process.last_status]
   end
 end
 

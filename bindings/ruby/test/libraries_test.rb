@@ -41,7 +41,7 @@ class LibrariesTest < NTMTest
       NTMfw.init
       answers = 2.times.map do |number|
         Ractor.new(number) do |number|
-          NTMTCPSocket.open("#{PEER}", 7) { |socket| socket.puts(number) && socket.gets }
+          NTMTCPSocket.open("#{PEER}", 7) { |socket| socket.puts(number) || socket.gets }
         end
       end
       puts answers.map(&:take)

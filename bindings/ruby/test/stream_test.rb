@@ -70,7 +70,7 @@ class StreamTest < NTMTest
     NTMTCPSocket.open(PEER, 13) do |socket|
       assert_equal [PEER, 13], socket.peeraddr.values_at(2, 1)
       assert_equal PEER, socket.peer_name
-      assert_equal [PEER, "13"], socket.remote_address.getnameinfo
+      assert_equal [PEER, "13"], socket.remote_address.getnameinfo(Socket::NI_NUMERICSERV)
       assert_equal socket.peeraddr[3], socket.peeraddr(:numeric)[2]
       assert_equal "b.ntm.example", socket.addr[2]
       assert_match(/"AF_INET", #{socket.local_address.ip_port}, "b.ntm.example"/, socket.gets)
