@@ -5,6 +5,7 @@
 require "minitest/autorun"
 require "stringio"
 require "tempfile"
+require "tmpdir"
 require "timeout"
 
 # Processes beside the tests.
