@@ -14,7 +14,7 @@ Gem::Specification.new do |gem|
   gem.required_ruby_version = ">= 3.1"
 
   gem.files = Dir.chdir(__dir__) do
-    Dir["lib/**/*.rb", "sig/*.rbs", "ext/ntmfw/{Cargo.toml,Cargo.lock,extconf.rb}", "ext/ntmfw/src/*.rs", "README.md",
+    Dir["lib/**/*.rb", "sig/*", "ext/ntmfw/{Cargo.toml,Cargo.lock,extconf.rb}", "ext/ntmfw/src/*.rs", "README.md",
         ".yardopts"]
   end
   gem.extensions = ["ext/ntmfw/extconf.rb"]

@@ -6,7 +6,8 @@ class DocumentationTest < NTMTest
   GEM = File.expand_path("..", __dir__)
 
   def test_the_signatures_are_valid
-    said, status = tool("rbs", "-r", "socket", "-r", "pathname", "-I", "sig", "validate", "--silent")
+    said, status = tool(RbConfig.ruby, Gem.bin_path("rbs", "rbs"), "-r", "socket", "-r", "pathname", "-I", "sig",
+                        "-I", "test/signatures", "validate", "--silent")
     assert_predicate status, :success?, said
   end
 

@@ -6,6 +6,7 @@ require "ntmfw"
 # From now on Net::HTTP reaches nodes by their names, and everybody else as before: it finds these in the places of the
 # two classes with which its versions connect.
 class Net::HTTP
+  # For Net::HTTP alone; elsewhere +TCPSocket+ stays what it is.
   TCPSocket = NTMTCPSocket
 
   # @private
