@@ -9,6 +9,7 @@ CHAOS_SEEDS ?= 60
 LONG_MOVE_SEEDS ?= 1000
 LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
+RUBY_CONNECTIONS ?= 100000
 # Named together everywhere, so that what one target built serves the others.
 PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
 MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
@@ -57,6 +58,22 @@ descriptors: ## descriptors that carry data: fork, exec, a descriptor passed on
 shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test
 	@./tests/shim/run
+
+test-ruby: ## the gem for Ruby, built and installed as users do, and used by Ruby's own clients and servers
+	@./packaging/install-tools ruby
+	@./bindings/ruby/run debug ruby -w test/all.rb
+
+leak-ruby: ## RUBY_CONNECTIONS of Ruby's sockets opened and closed, memory and descriptors watched
+	@./packaging/install-tools ruby
+	@./bindings/ruby/run release ruby -w bench/leak.rb $(RUBY_CONNECTIONS)
+
+bench-ruby: ## Ruby's sockets beside C's, kept in docs/results/bench-ruby.txt
+	@./packaging/install-tools ruby
+	@./packaging/record-result bench-ruby ./bindings/ruby/run release ruby -w bench/throughput.rb
+
+lint-ruby: ## the gem's part in Rust
+	@./packaging/install-tools ruby
+	cd bindings/ruby/ext/ntmfw && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings
 
 conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run

@@ -153,18 +153,20 @@ static int reach(const char *host, const char *port, int kind)
     return fd;
 }
 
-static void stream(const char *host, const char *port, double seconds)
+enum { LONGEST_WRITE = 1 << 18 };
+
+static void stream(const char *host, const char *port, double seconds, size_t size)
 {
-    static char bytes[1 << 18];
+    static char bytes[LONGEST_WRITE];
     int fd = reach(host, port, SOCK_STREAM);
     CALL(send, fd, "s", 1, 0);
     /* Half a second to get going, which does not count. */
     for (double until = now() + 0.5; now() < until;)
-        CALL(send, fd, bytes, sizeof bytes, 0);
+        CALL(send, fd, bytes, size, 0);
     double begun = now(), begun_cpu = cpu(), until = begun + seconds;
     unsigned long long total = 0;
     while (now() < until) {
-        ssize_t sent = CALL(send, fd, bytes, sizeof bytes, 0);
+        ssize_t sent = CALL(send, fd, bytes, size, 0);
         if (sent < 0)
             die("send");
         total += (unsigned long long)sent;
@@ -286,7 +288,9 @@ int main(int argc, char **argv)
     else if (argc == 5 && strcmp(argv[1], "idle") == 0)
         idle(argv[2], argv[3], (unsigned)atoi(argv[4]));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
-        stream(argv[2], argv[3], atof(argv[4]));
+        stream(argv[2], argv[3], atof(argv[4]), LONGEST_WRITE);
+    else if (argc == 6 && strcmp(argv[1], "stream") == 0 && atoi(argv[5]) > 0 && atoi(argv[5]) <= LONGEST_WRITE)
+        stream(argv[2], argv[3], atof(argv[4]), (size_t)atoi(argv[5]));
     else if (argc == 7 && strcmp(argv[1], "flood") == 0 && atoi(argv[6]) > 0 && atoi(argv[6]) <= MOST)
         flood(argv[2], argv[3], atof(argv[4]), atoi(argv[5]), atoi(argv[6]));
     else if (argc == 6 && strcmp(argv[1], "ping") == 0)

@@ -130,7 +130,14 @@ pub(crate) fn name_of_address(address: IpAddr) -> Option<Fqdn> {
     if core.is_own(address) {
         return Some(core.names.own().clone());
     }
-    core.names.by_address(address).map(|resolved| resolved.name)
+    let looked_up = core.names.by_address(address).map(|resolved| resolved.name);
+    // Who called this node was not looked up.
+    looked_up.or_else(|| {
+        core.engine(|node| {
+            let peer = node.peer_at(address)?;
+            node.peers().find(|one| one.node == peer).map(|one| one.name.clone())
+        })
+    })
 }
 
 /// # Safety

@@ -8,6 +8,7 @@ use super::guard::{detail, explain, guard};
 use crate::errno::Errno;
 use crate::negotiation::start;
 use crate::socket;
+use crate::socket::table::Entry;
 
 /// Begins: reads the configuration at `config`, or at the usual places where that is null, and registers the node.
 /// 0, or −1 with `errno` and an explanation in [`ntmfw_strerror`]. Other calls begin by themselves if this one was
@@ -143,7 +144,11 @@ pub unsafe extern "C" fn ntmfw_path_info(fd: c_int, path: *mut ntmfw_path) -> c_
         if path.is_null() {
             return Err(Errno(libc::EFAULT));
         }
-        let socket = crate::socket::table::find(fd).ok_or(Errno(libc::ENOTSOCK))?;
+        let socket = match crate::socket::table::entry(fd) {
+            Some(Entry::Direct(socket)) => socket,
+            Some(Entry::Carried(carried)) => carried.socket().ok_or(Errno(libc::ENOTCONN))?,
+            None => return Err(Errno(libc::ENOTSOCK)),
+        };
         let peer = crate::socket::state::unmapped(socket.peer_address()?).ip();
         let view = socket.core.engine(|node| {
             let peer = node.peer_at(peer)?;
