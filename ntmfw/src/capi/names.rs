@@ -128,7 +128,15 @@ unsafe fn name_of(given: *const sockaddr, length: socklen_t) -> Option<Fqdn> {
     if core.is_own(address) {
         return Some(core.names.own().clone());
     }
-    core.names.by_address(address).map(|resolved| resolved.name)
+    let looked_up = core.names.by_address(address).map(|resolved| resolved.name);
+    // Who called this node was not looked up; the tunnel knows who it is.
+    looked_up.or_else(|| {
+        core.engine(|node| {
+            let mut peers = node.peers();
+            let caller = peers.find(|peer| address == peer.virtual4 || address == peer.virtual6)?;
+            Some(caller.name.clone())
+        })
+    })
 }
 
 /// # Safety

@@ -1,8 +1,8 @@
 //! The calls that take and give numbers only. What fails with −1 gives the negated `errno`, in the same step.
 
+use jni::EnvUnowned;
 use jni::objects::JObject;
 use jni::sys::{jint, jlong};
-use jni::EnvUnowned;
 use libc::{c_int, c_ulong, socklen_t};
 
 /// A number of Java's as what the C call takes.
@@ -97,7 +97,7 @@ macro_rules! native_methods {
     ($($name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)? = $call:expr;)*) => {$(
         /// The call of this name, for Java.
         #[unsafe(no_mangle)]
-        pub extern "system" fn $name(_: EnvUnowned<'_>, _: JObject<'_>, $($argument: $kind),*) $(-> $result)? {
+        pub(crate) extern "system" fn $name(_: EnvUnowned<'_>, _: JObject<'_>, $($argument: $kind),*) $(-> $result)? {
             // SAFETY: the addresses are of buffers that the calling Java method holds, with the room it says.
             #[allow(unused_unsafe, reason = "some of the calls take numbers only")]
             let result = unsafe { $call };

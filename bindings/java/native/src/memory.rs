@@ -9,7 +9,7 @@ use jni::{EnvUnowned, JavaVM, jni_sig, jni_str};
 
 /// Where the bytes of a direct buffer are.
 #[unsafe(no_mangle)]
-pub extern "system" fn Java_ntmfw_internal_JniCalls_address(
+pub(crate) extern "system" fn Java_ntmfw_internal_JniCalls_address(
     mut env: EnvUnowned<'_>,
     _: JObject<'_>,
     buffer: JByteBuffer<'_>,
@@ -20,7 +20,7 @@ pub extern "system" fn Java_ntmfw_internal_JniCalls_address(
 
 /// Bytes of native memory.
 #[unsafe(no_mangle)]
-pub extern "system" fn Java_ntmfw_internal_JniCalls_read<'caller>(
+pub(crate) extern "system" fn Java_ntmfw_internal_JniCalls_read<'caller>(
     mut env: EnvUnowned<'caller>,
     _: JObject<'caller>,
     address: jlong,
@@ -33,7 +33,7 @@ pub extern "system" fn Java_ntmfw_internal_JniCalls_read<'caller>(
 
 /// A C string.
 #[unsafe(no_mangle)]
-pub extern "system" fn Java_ntmfw_internal_JniCalls_text<'caller>(
+pub(crate) extern "system" fn Java_ntmfw_internal_JniCalls_text<'caller>(
     mut env: EnvUnowned<'caller>,
     _: JObject<'caller>,
     address: jlong,
@@ -45,7 +45,7 @@ pub extern "system" fn Java_ntmfw_internal_JniCalls_text<'caller>(
 
 /// Has each event told to a `java.util.function.Consumer`. The library has one listener a process, which stays.
 #[unsafe(no_mangle)]
-pub extern "system" fn Java_ntmfw_internal_JniCalls_onEvent<'caller>(
+pub(crate) extern "system" fn Java_ntmfw_internal_JniCalls_onEvent<'caller>(
     mut env: EnvUnowned<'caller>,
     _: JObject<'caller>,
     listener: JObject<'caller>,

@@ -7,11 +7,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -93,9 +97,10 @@ class StreamTest {
     @Test
     void aShutInputReadsAsTheEnd() throws IOException {
         try (Socket socket = new NTMSocket(Neighbour.NAME, Peer.SILENT)) {
+            InputStream input = socket.getInputStream();
             socket.shutdownInput();
-            assertEquals(-1, socket.getInputStream().read());
-            assertEquals(0, socket.getInputStream().available());
+            assertEquals(-1, input.read());
+            assertEquals(0, input.available());
         }
     }
 
@@ -121,7 +126,7 @@ class StreamTest {
 
     @Test
     void anOrdinaryAddressIsTheSystems() throws Exception {
-        try (java.net.ServerSocket listening = new java.net.ServerSocket(0, 1, InetAddress.getByName("127.0.0.1"));
+        try (ServerSocket listening = new ServerSocket(0, 1, InetAddress.getByName("127.0.0.1"));
                 Socket socket = new NTMSocket("127.0.0.1", listening.getLocalPort());
                 Socket accepted = listening.accept()) {
             accepted.getOutputStream().write(42);
@@ -133,7 +138,7 @@ class StreamTest {
 
     @Test
     void aThousandConnectionsAreOpenAtOnce() throws Exception {
-        java.util.List<Socket> sockets = new java.util.ArrayList<>();
+        List<Socket> sockets = new ArrayList<>();
         try {
             for (int i = 0; i < 1_000; i++) {
                 sockets.add(new NTMSocket(Neighbour.NAME, Peer.ECHO));

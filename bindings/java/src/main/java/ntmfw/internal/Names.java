@@ -15,9 +15,8 @@ import java.util.Map;
 /** Names of nodes to addresses and back. The addresses keep the names, which no DNS could tell. */
 public final class Names {
     private static final int REMEMBERED = 1_024;
-    private static final String NAMELESS = "";
 
-    /** Names by address, the oldest forgotten first; {@link #NAMELESS} where an address has none. */
+    /** Names by address, the oldest forgotten first. */
     private static final Map<ByteBuffer, String> BY_ADDRESS = Collections.synchronizedMap(new LinkedHashMap<>() {
         private static final long serialVersionUID = 1;
 
@@ -67,17 +66,17 @@ public final class Names {
 
     /** A virtual address with the name of its node. */
     static InetAddress ofNode(byte[] address) {
-        String name = BY_ADDRESS.computeIfAbsent(ByteBuffer.wrap(address), Names::ask);
-        return SocketAddresses.named(name.equals(NAMELESS) ? null : name, address);
+        return SocketAddresses.named(BY_ADDRESS.computeIfAbsent(ByteBuffer.wrap(address), Names::ask), address);
     }
 
+    /** Null where nobody knows it yet. */
     private static String ask(ByteBuffer address) {
         try (NativeBuffer room = NativeBuffer.take()) {
             int name = SocketAddresses.LENGTH;
             SocketAddresses.put(room.bytes, 0, SocketAddresses.named(null, address.array()), 0);
             int code = Library.calls().getnameinfo(room.address, SocketAddresses.LENGTH, room.address + name,
                 room.size() - name, 0, 0, Linux.NI_NAMEREQD);
-            return code == 0 ? room.text(name) : NAMELESS;
+            return code == 0 ? room.text(name) : null;
         }
     }
 
