@@ -8,6 +8,7 @@ import java.net.DatagramPacket;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.util.concurrent.locks.LockSupport;
 
 /** What runs on the other node: one service a port, until its input ends. */
 public final class Peer {
@@ -19,7 +20,7 @@ public final class Peer {
     static final int WHO = 11;
     /** Resets after the first byte. */
     static final int RESET = 12;
-    /** Says nothing. */
+    /** Accepts, and neither reads nor writes nor closes. */
     static final int SILENT = 13;
     /** Reads a port, calls back there, and sends a greeting. */
     static final int CALL_BACK = 14;
@@ -48,7 +49,11 @@ public final class Peer {
             connection.getInputStream().read();
             connection.setSoLinger(true, 0);
         });
-        serve(SILENT, connection -> connection.getInputStream().read());
+        serve(SILENT, connection -> {
+            while (true) {
+                LockSupport.park(connection);
+            }
+        });
         serve(CALL_BACK, connection -> {
             int port = new DataInputStream(connection.getInputStream()).readInt();
             try (Socket back = new NTMSocket(connection.getInetAddress(), port)) {
@@ -69,10 +74,10 @@ public final class Peer {
 
     private static void serve(int port, Service service) throws IOException {
         ServerSocket listening = new NTMServerSocket(port, 1_024);
-        daemon(() -> {
+        Daemon.start(() -> {
             while (true) {
                 Socket connection = listening.accept();
-                daemon(() -> {
+                Daemon.start(() -> {
                     try (connection) {
                         service.serve(connection);
                     }
@@ -83,29 +88,12 @@ public final class Peer {
 
     private static void echoDatagrams() throws IOException {
         NTMDatagramSocket socket = new NTMDatagramSocket(ECHO);
-        daemon(() -> {
+        Daemon.start(() -> {
             DatagramPacket packet = new DatagramPacket(new byte[64 << 10], 64 << 10);
             while (true) {
                 socket.receive(packet);
                 socket.send(packet);
             }
         });
-    }
-
-    /** Something that may end with the connection. */
-    private interface Work {
-        void run() throws IOException;
-    }
-
-    private static void daemon(Work work) {
-        Thread thread = new Thread(() -> {
-            try {
-                work.run();
-            } catch (IOException over) {
-                // The other end of a test has gone.
-            }
-        });
-        thread.setDaemon(true);
-        thread.start();
     }
 }
