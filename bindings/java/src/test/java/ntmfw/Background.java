@@ -29,7 +29,7 @@ final class Background<T> {
     /** What came of it, or the exception that it ended with. */
     T result() throws Exception {
         try {
-            return task.get(60, TimeUnit.SECONDS);
+            return task.get(Neighbour.PATIENCE_SECONDS, TimeUnit.SECONDS);
         } catch (ExecutionException failure) {
             throw failure.getCause() instanceof Exception cause ? cause : failure;
         }

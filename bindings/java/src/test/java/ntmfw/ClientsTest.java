@@ -25,7 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** What was written for {@code java.net}, as it is. */
 @ExtendWith(Neighbour.class)
-@Timeout(240)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 @SuppressWarnings("try")
 class ClientsTest {
     private static final String PAGE = "a page for nodes";

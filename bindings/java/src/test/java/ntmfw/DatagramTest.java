@@ -21,7 +21,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
 @ExtendWith(Neighbour.class)
-@Timeout(120)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 @SuppressWarnings("try")
 class DatagramTest {
     private static DatagramPacket packet(byte[] data) throws IOException {

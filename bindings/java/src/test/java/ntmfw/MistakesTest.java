@@ -23,7 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** What goes wrong is told as Java tells it, with what to do about it. */
 @ExtendWith(Neighbour.class)
-@Timeout(120)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 @SuppressWarnings("try")
 class MistakesTest {
     private static final int ELF_MACHINE = 18;

@@ -16,6 +16,9 @@ final class Neighbour implements BeforeAllCallback, AutoCloseable {
     /** The node that all tests talk to. */
     static final String NAME = "a.ntm.example";
 
+    /** What a test may take on a machine that does much else. */
+    static final int PATIENCE_SECONDS = 300;
+
     private static final Path NODES = Path.of(System.getenv("NTMFW_TEST_NODES"));
 
     private Process process;

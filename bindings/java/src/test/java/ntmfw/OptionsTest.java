@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
 @ExtendWith(Neighbour.class)
-@Timeout(120)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 class OptionsTest {
     @Test
     void optionsOfSocketsAreKept() throws IOException {

@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
 
 @ExtendWith(Neighbour.class)
-@Timeout(120)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 class StreamTest {
     private static final int LARGE = 8 << 20;
 

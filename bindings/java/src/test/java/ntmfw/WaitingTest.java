@@ -20,7 +20,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 
 /** Time limits, and closing under threads that wait. */
 @ExtendWith(Neighbour.class)
-@Timeout(120)
+@Timeout(Neighbour.PATIENCE_SECONDS)
 @SuppressWarnings("try")
 class WaitingTest {
     private static final int SOON = 50;
