@@ -75,6 +75,22 @@ lint-ruby: ## the gem's part in Rust
 	@./packaging/install-tools ruby
 	cd bindings/ruby/ext/ntmfw && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings
 
+test-java: ## NTMfw for Java: its tests by JNA and by JNI
+	@./packaging/install-tools java
+	@./bindings/java/run-tests
+
+jar-java: ## the jars of NTMfw for Java in bindings/java/target, one of them with the library inside
+	@./packaging/install-tools java
+	@./bindings/java/make-jars
+
+leak-java: ## 100,000 connections of Java's opened and closed: memory and descriptors stay
+	@./packaging/install-tools java
+	@./bindings/java/measure leak 100000
+
+bench-java: ## what one stream of Java's carries by JNA and by JNI, beside C, kept in docs/results/java.txt
+	@./packaging/install-tools java
+	@RECORDED_COMMAND='make bench-java' ./packaging/record-result java ./bindings/java/measure bench
+
 conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run
 

@@ -23,10 +23,11 @@ impl Socket {
             let state = &mut *self.state.lock();
             match state {
                 State::Connected { connection, .. } => connection.shutdown(&self.core, receiving, sending),
-                State::Datagram { peer: None, .. } | State::Fresh { .. } => Err(Errno(libc::ENOTCONN)),
-                State::Datagram { endpoint, .. } => {
+                State::Fresh { .. } => Err(Errno(libc::ENOTCONN)),
+                // Without a peer it is an error and is done all the same, as in Linux: it wakes whoever waits.
+                State::Datagram { endpoint, peer, .. } => {
                     endpoint.shutdown(receiving, sending);
-                    Ok(())
+                    if peer.is_some() { Ok(()) } else { Err(Errno(libc::ENOTCONN)) }
                 }
                 State::Listening { .. } => {
                     if receiving {
