@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::experiments::{beginnings, connectivity, faults, handover, optimisation, second_interface, soak};
+use self::experiments::{beginnings, connectivity, faults, handover, loss, optimisation, second_interface, soak};
 use self::report::{Claims, Report};
 use self::run::domain::Files;
 
@@ -69,6 +69,13 @@ enum Command {
         #[arg(long)]
         name: String,
     },
+    /// Goodput of links with loss, beside the kernel's TCP
+    Loss {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        grid: loss::Grid,
+    },
     /// What holds on any machine, however busy: table 1, networks without UDP, a move into each network, beginnings
     Quick(Places),
 }
@@ -79,7 +86,7 @@ struct Places {
     /// The directory of ntm-as, ntm-dc and ntm-rs
     #[arg(long)]
     programs: PathBuf,
-    /// The program made of programs/agent.c
+    /// The program made of programs/agent.c; what is made of programs/transfer.c lies beside it as transfer
     #[arg(long)]
     agent: PathBuf,
     /// Where logs and states go
@@ -102,7 +109,7 @@ impl Places {
     }
 }
 
-type Experiment = fn(&Files, &mut Report) -> io::Result<()>;
+type Experiment<'a> = &'a dyn Fn(&Files, &mut Report) -> io::Result<()>;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
@@ -110,32 +117,35 @@ fn main() -> ExitCode {
         Command::Finish { devices } => {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
-        Command::Table1(places) => judged("table1", &places, connectivity::table1),
+        Command::Table1(places) => judged("table1", &places, &connectivity::table1),
         Command::Nats(places) => run(
             "nats",
             &places,
             Claims::All,
-            &[("nats", connectivity::nats), ("udp-blocked", connectivity::udp_blocked)],
+            &[("nats", &connectivity::nats as Experiment<'_>), ("udp-blocked", &connectivity::udp_blocked)],
         ),
-        Command::Handover(places) => judged("handover", &places, handover::full),
-        Command::SecondInterface(places) => judged("second-interface", &places, second_interface::full),
-        Command::Setup(places) => judged("setup", &places, beginnings::full),
-        Command::Soak(places) => judged("soak", &places, soak::full),
-        Command::Faults(places) => judged("faults", &places, faults::full),
-        Command::Optimisation(places) => judged("optimisation", &places, optimisation::full),
+        Command::Handover(places) => judged("handover", &places, &handover::full),
+        Command::SecondInterface(places) => judged("second-interface", &places, &second_interface::full),
+        Command::Setup(places) => judged("setup", &places, &beginnings::full),
+        Command::Soak(places) => judged("soak", &places, &soak::full),
+        Command::Faults(places) => judged("faults", &places, &faults::full),
+        Command::Optimisation(places) => judged("optimisation", &places, &optimisation::full),
         Command::Demo(places) => demo(&places),
         Command::DemoLocal { places, caller, callee, name } => {
             places.files().and_then(|files| demo::local(&files, [&caller, &callee], &name))
+        }
+        Command::Loss { places, grid } => {
+            judged("loss", &places, &|files: &Files, report: &mut Report| loss::run(&grid, files, report))
         }
         Command::Quick(places) => run(
             "quick",
             &places,
             Claims::Timeless,
             &[
-                ("table1", connectivity::table1),
-                ("udp-blocked", connectivity::udp_blocked),
-                ("handover", handover::quick),
-                ("setup", beginnings::quick),
+                ("table1", &connectivity::table1 as Experiment<'_>),
+                ("udp-blocked", &connectivity::udp_blocked),
+                ("handover", &handover::quick),
+                ("setup", &beginnings::quick),
             ],
         ),
     };
@@ -158,12 +168,12 @@ fn demo(places: &Places) -> io::Result<bool> {
 }
 
 /// An experiment with everything it claims.
-fn judged(name: &str, places: &Places, experiment: Experiment) -> io::Result<bool> {
+fn judged(name: &str, places: &Places, experiment: Experiment<'_>) -> io::Result<bool> {
     run(name, places, Claims::All, &[(name, experiment)])
 }
 
 /// Runs experiments in the sandbox, one after the other; whether they showed what was claimed.
-fn run(name: &str, places: &Places, claims: Claims, experiments: &[(&str, Experiment)]) -> io::Result<bool> {
+fn run(name: &str, places: &Places, claims: Claims, experiments: &[(&str, Experiment<'_>)]) -> io::Result<bool> {
     sandbox::enter()?;
     let files = places.files()?;
     let mut report = Report::new(claims);

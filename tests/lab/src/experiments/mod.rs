@@ -7,6 +7,7 @@ pub(crate) mod connectivity;
 pub(crate) mod faults;
 pub(crate) mod handover;
 pub(crate) mod moves;
+pub(crate) mod loss;
 pub(crate) mod optimisation;
 pub(crate) mod peers;
 pub(crate) mod second_interface;

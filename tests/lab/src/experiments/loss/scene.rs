@@ -1,0 +1,178 @@
+//! Two hosts and one link, on which the kernel's TCP and the library take turns.
+
+use std::fmt;
+use std::io;
+use std::process::{Child, Command, Stdio};
+
+use crate::forward::Link;
+use crate::forward::impairment::Impairment;
+use crate::kernel::device::finish_frames;
+use crate::kernel::packet::PacketSocket;
+use crate::net::namespace::{Namespace, join};
+use crate::run::domain::Files;
+use crate::run::process::{Started, await_that};
+
+const DEVICE: &str = "wire0";
+/// The host that serves, the host that sends.
+const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+const FAR: [&str; 2] = ["fa", "fb"];
+const SERVER: &str = "a.ntm.example";
+const PORT: &str = "5201";
+/// When a client that does not come to its end is ended, in seconds.
+const PATIENCE: &str = "300";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contender {
+    Kernel,
+    Ntmfw,
+}
+
+/// Fields end in the order in which they stand: programs before what they run on.
+pub(super) struct Scene {
+    _servers: [Started; 2],
+    _provider: Started,
+    sender: Namespace,
+    _server: Namespace,
+    air: Namespace,
+    files: Files,
+}
+
+impl Scene {
+    pub(super) fn new(files: &Files) -> io::Result<Self> {
+        let air = Namespace::new("air")?;
+        let [server, sender] = [host("a", &air, 0)?, host("b", &air, 1)?];
+        let mut provider = Command::new(files.programs.join("ntm-provider"));
+        provider.arg("--directory").arg(&files.directory).args(["--node", "a", "--node", "b"]);
+        provider.args(["--address", ADDRESSES[0], "--interface", DEVICE]);
+        let provider = start(&server, provider, files, "provider", "ready")?;
+        let serve = |contender: Contender| {
+            let mut command = contender.program(files, "a");
+            command.args(["serve", PORT]);
+            start(&server, command, files, &format!("serving-{contender}"), "serving")
+        };
+        let servers = [serve(Contender::Kernel)?, serve(Contender::Ntmfw)?];
+        Ok(Self { _servers: servers, _provider: provider, sender, _server: server, air, files: files.clone() })
+    }
+
+    /// A link from the sender to the server, and back. The same seed loses the same frames.
+    pub(super) fn link(&self, impairments: [Impairment; 2], seed: u64) -> io::Result<Link> {
+        let [server, sender] = FAR;
+        self.air
+            .within(|| Link::between(PacketSocket::open(sender)?, PacketSocket::open(server)?, impairments, seed))
+    }
+
+    /// Starts what `programs/transfer.c` calls `what`, at the sender.
+    pub(super) fn client(&self, contender: Contender, what: &str, rest: &[String]) -> io::Result<Client> {
+        let program = contender.program(&self.files, "b");
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE).arg(program.get_program()).args(program.get_args());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let host = if contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
+        command.args([what, host, PORT]).args(rest);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Client(Some(self.sender.within(|| command.spawn())?)))
+    }
+
+    /// A setting below `/proc/sys/net` of the sender.
+    pub(super) fn set(&self, path: &str, value: &str) -> io::Result<()> {
+        self.sender.setting(path, value)
+    }
+
+    /// How the kernel's buffers are bounded, which is as the host has it.
+    pub(super) fn kernel_bounds(&self) -> io::Result<[String; 2]> {
+        self.sender.within(|| {
+            let greatest = |name: &str| -> io::Result<String> {
+                let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"))?;
+                Ok(text.split_whitespace().last().unwrap_or_default().to_owned())
+            };
+            Ok([greatest("tcp_wmem")?, greatest("tcp_rmem")?])
+        })
+    }
+}
+
+impl Contender {
+    pub(super) const BOTH: [Self; 2] = [Self::Kernel, Self::Ntmfw];
+
+    fn program(self, files: &Files, node: &str) -> Command {
+        let mut command = Command::new(files.agent.with_file_name("transfer"));
+        match self {
+            Self::Kernel => command.arg("-k"),
+            Self::Ntmfw => command.env("NTMFW_CONFIG", files.directory.join(node).join("config.toml")),
+        };
+        command
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::Ntmfw => "ntmfw",
+        })
+    }
+}
+
+/// A client that runs; it ends when it is dropped.
+pub(super) struct Client(Option<Child>);
+
+impl Client {
+    /// Waits for its answer.
+    pub(super) fn answer(mut self) -> io::Result<Answer> {
+        let child = self.0.take().ok_or_else(|| io::Error::other("asked twice"))?;
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(Answer(text));
+        }
+        Err(io::Error::other(format!("{}: {text} {}", output.status, String::from_utf8_lossy(&output.stderr).trim())))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A line of name=value.
+pub(super) struct Answer(String);
+
+impl Answer {
+    pub(super) fn figure(&self, name: &str) -> io::Result<f64> {
+        let found = self.0.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+        found.ok_or_else(|| io::Error::other(format!("no {name} in: {}", self.0)))
+    }
+}
+
+/// A host whose far end lies in the air. Both know each other's hardware address: asking would take a round trip.
+fn host(name: &str, air: &Namespace, at: usize) -> io::Result<Namespace> {
+    let host = Namespace::new(name)?;
+    join(&host, DEVICE, air, FAR[at])?;
+    host.ips(&format!(
+        "link set {DEVICE} address {}\naddress add {}/24 dev {DEVICE}\nneighbour replace {} lladdr {} dev {DEVICE} nud permanent\n",
+        MACS[at],
+        ADDRESSES[at],
+        ADDRESSES[1 - at],
+        MACS[1 - at],
+    ))?;
+    host.within(|| finish_frames(DEVICE))?;
+    // What one flow learnt shall not help the next.
+    host.setting("ipv4/tcp_no_metrics_save", "1")?;
+    Ok(host)
+}
+
+/// Starts a program and waits until it says `word`.
+fn start(host: &Namespace, command: Command, files: &Files, name: &str, word: &str) -> io::Result<Started> {
+    let log = files.directory.join(format!("{name}.log"));
+    let mut started = Started::new(host, command, &log)?;
+    await_that(&format!("{word:?} of {name}"), &log, || {
+        let said = std::fs::read_to_string(&log).is_ok_and(|text| text.contains(word));
+        (said || !started.is_running()).then_some(said)
+    })?
+    .then_some(started)
+    .ok_or_else(|| io::Error::other(format!("{name} ended: {}", std::fs::read_to_string(&log).unwrap_or_default())))
+}
