@@ -24,6 +24,7 @@ mod polling;
 mod sockets;
 
 pub(crate) use guard::core;
+pub(crate) use names::ask;
 
 pub use carrying::*;
 pub use files::*;

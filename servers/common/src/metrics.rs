@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 pub use prometheus_client::registry::Registry;
 
-use crate::failure::Failure;
+use ntm_program::Failure;
 
 /// The metrics of a process; clones are the same.
 #[derive(Clone)]

@@ -74,6 +74,18 @@ impl Carried {
         }
     }
 
+    /// Of a descriptor that another process made.
+    pub(crate) fn foreign(
+        family: c_int,
+        kind: Kind,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+        front: &OwnedFd,
+    ) -> Result<Self> {
+        let (front, listening) = (inode_of(front)?, remote.is_none());
+        Ok(Self { family, kind, local, remote, listening, front, failure: Arc::default(), socket: Weak::new() })
+    }
+
     /// The socket, for what only the stack knows; none in a child, and none when the connection is over.
     pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         if runtime::is_child() { None } else { self.socket.upgrade() }
