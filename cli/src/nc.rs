@@ -1,6 +1,6 @@
 //! `ntm nc`: standard input and output at the end of a connection.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 
@@ -62,19 +62,20 @@ fn await_peer(node: &dyn Node, port: u16, only: Option<&str>) -> Result<UnixStre
     }
 }
 
-/// Both ways until the peer has said all; the end of standard input is the end of what is sent.
+/// Both ways until both have said all. Who types at a terminal is not waited for when the peer has.
 fn exchange(stream: UnixStream) -> Result<(), Failure> {
     let mut to_peer = stream.try_clone().context("descriptors")?;
-    // Not waited for: it may hang on a terminal after the peer has ended.
-    std::thread::Builder::new()
-        .name("ntm-input".to_owned())
-        .spawn(move || {
-            let _ = pump::copy(&mut io::stdin().lock(), &mut to_peer);
-            let _ = to_peer.shutdown(Shutdown::Write);
-        })
-        .context("cannot start a thread")?;
+    let input = std::thread::Builder::new().name("ntm-input".to_owned()).spawn(move || {
+        let _ = pump::copy(&mut io::stdin().lock(), &mut to_peer);
+        let _ = to_peer.shutdown(Shutdown::Write);
+    });
+    let input = input.context("cannot start a thread")?;
     let mut from_peer = stream;
-    pump::copy(&mut from_peer, &mut io::stdout().lock()).context("the connection").map(drop)
+    pump::copy(&mut from_peer, &mut io::stdout().lock()).context("the connection")?;
+    if !io::stdin().is_terminal() {
+        let _ = input.join();
+    }
+    Ok(())
 }
 
 /// Lines out as datagrams, datagrams in as they are; ends with standard input.

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::errno::Result;
 use crate::negotiation::names::Resolved;
-use crate::service::Traffic;
+use crate::service::{Link, Traffic};
+use crate::shim;
 use crate::socket::carrying::Carried;
-use crate::socket::state::Socket;
+use crate::socket::state::{Kind, Socket};
 use crate::socket::table::Entry;
 
 /// A node that was found.
@@ -49,21 +50,31 @@ pub(crate) fn names() -> Option<&'static dyn Names> {
     NAMES.get().map(Box::as_ref)
 }
 
-/// What is known of a descriptor that another process made.
-#[derive(Clone, Copy, Debug)]
-pub struct Held {
-    /// What goes through it.
-    pub traffic: Traffic,
-    /// This node's end.
-    pub local: SocketAddr,
-    /// The peer's; none where it listens.
-    pub remote: Option<SocketAddr>,
+/// What goes through a socket of the kernel's. `ENOTSOCK` where it is no stream or datagram socket of the Internet.
+pub fn traffic(fd: RawFd) -> Result<Traffic> {
+    shim::kernel_kind(fd).map(|(_, kind)| match kind {
+        Kind::Stream => Traffic::Stream,
+        Kind::Datagram | Kind::Echo => Traffic::Datagrams,
+    })
 }
 
-/// Puts what another process made in the place of the program's `fd`, with the same flags.
-pub fn put_behind(fd: RawFd, front: &OwnedFd, held: Held) -> Result<()> {
-    let family = if held.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let carried = Carried::foreign(family, held.traffic.into(), held.local, held.remote, front)?;
+/// Puts a link that another process made in the place of the program's `fd`, with the same flags.
+pub fn connect(fd: RawFd, link: &Link) -> Result<()> {
+    put_behind(fd, &link.fd, link.local, Some(link.remote))
+}
+
+/// Puts a port that another process made in the place of the program's `fd`, which listens, with the same flags.
+pub fn listen(fd: RawFd, front: &OwnedFd) -> Result<()> {
+    put_behind(fd, front, shim::kernel_address(fd)?, None)
+}
+
+fn put_behind(fd: RawFd, front: &OwnedFd, local: SocketAddr, remote: Option<SocketAddr>) -> Result<()> {
+    let (family, kind) = shim::kernel_kind(fd)?;
+    let shown = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(v4) if family == libc::AF_INET6 => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
+        _ => address,
+    };
+    let carried = Carried::foreign(family, kind, shown(local), remote.map(shown), front)?;
     Socket::put_behind(fd, front, Entry::Carried(Arc::new(carried)))
 }
 

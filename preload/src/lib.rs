@@ -16,12 +16,15 @@
 //! | `descriptors` | `close close_range closefrom dup dup2 dup3 fcntl fcntl64` |
 //! | `names` | `getaddrinfo freeaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyname_r` |
 //!
+//! Where `ntm run` found an agent (`agent`), it has the stack, and no library begins in this process.
+//!
 //! The library's own calls, and all of its threads', pass through: [`ntmfw::shim::is_inside`].
 
 // A C function that takes pointers says in its documentation what must hold of them: what the call of the same
 // name asks of its own.
 #![allow(clippy::missing_safety_doc)]
 
+mod agent;
 pub mod descriptors;
 pub mod names;
 mod real;
