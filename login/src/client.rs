@@ -20,7 +20,7 @@ use crate::https;
 use crate::message::{ErrorAnswer, LoginRequest, RenewalRequest, TicketAnswer, renewal_signed_part};
 
 /// How long a whole call may take: the server may have to let others' passwords go first.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// The server's word for a rate that was exceeded.
 const TOO_MANY: &str = "too_many";
 /// What an answer may weigh: room for hundreds of DCs.
@@ -79,11 +79,8 @@ pub struct Client {
 impl Client {
     /// `url` is `https://HOST[:PORT]`; `ca` a PEM file with the certificates to believe instead of the system's.
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, Error> {
-        if !url.starts_with("https://") {
-            return Err(Error::Configuration(format!("{url}: the address must begin with https://")));
-        }
-        let agent = https::agent(ca, TIMEOUT).map_err(Error::Configuration)?.http_status_as_error(false).build();
-        Ok(Self { agent: agent.into(), url: url.trim_end_matches('/').to_owned(), domain_key: None })
+        let (agent, url) = connect(url, ca, TIMEOUT)?;
+        Ok(Self { agent, url, domain_key: None })
     }
 
     /// From here on answers of any other domain key are refused.
@@ -139,13 +136,7 @@ impl Client {
         let call = call.config().timeout_global(Some(timeout)).build();
         let unreachable = |why: ureq::Error| Error::Unreachable(format!("{}: {why}", self.url));
         let mut response = call.send(body).map_err(unreachable)?;
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let status = response.status();
-        let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(unreachable)?;
-        let answer = Zeroizing::new(answer);
-        if !status.is_success() {
-            return Err(refusal(status.as_u16(), &answer, retry_after.map(Duration::from_secs)));
-        }
+        let answer = Zeroizing::new(read(&self.url, &mut response)?);
         let answer = serde_json::from_slice(&answer).map_err(|_| Error::Malformed("the answer"))?;
         check(&answer, record, self.domain_key.as_ref(), unix_now())
     }
@@ -212,6 +203,28 @@ fn check(
     let relays = certs(&answer.relays, Role::Relay)?;
     let expires = UnixTime::from_millis(answer.expires);
     Ok(Login { ticket, key: Secret::new(key), expires, domain_key, directions, relays, name })
+}
+
+/// A connection in the making, to an account server at `https://HOST[:PORT]`.
+pub(crate) fn connect(url: &str, ca: Option<&Path>, timeout: Duration) -> Result<(ureq::Agent, String), Error> {
+    if !url.starts_with("https://") {
+        return Err(Error::Configuration(format!("{url}: the address must begin with https://")));
+    }
+    let agent = https::agent(ca, timeout).map_err(Error::Configuration)?.http_status_as_error(false).build();
+    Ok((agent.into(), url.trim_end_matches('/').to_owned()))
+}
+
+/// What the server answered, where it is no refusal.
+pub(crate) fn read(url: &str, response: &mut ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Error> {
+    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let status = response.status();
+    let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+    let answer = answer.map_err(|why| Error::Unreachable(format!("{url}: {why}")))?;
+    if status.is_success() {
+        Ok(answer)
+    } else {
+        Err(refusal(status.as_u16(), &answer, retry_after.map(Duration::from_secs)))
+    }
 }
 
 fn refusal(status: u16, answer: &[u8], retry_after: Option<Duration>) -> Error {

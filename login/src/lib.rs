@@ -14,6 +14,7 @@
 //! knows one.
 #![forbid(unsafe_code)]
 
+pub mod account;
 mod client;
 mod clock;
 pub mod https;

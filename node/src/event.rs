@@ -1,5 +1,6 @@
 //! What the engine tells the application.
 
+use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
@@ -34,6 +35,15 @@ pub struct PeerView<'a> {
     pub name: &'a Fqdn,
     pub virtual4: Ipv4Addr,
     pub virtual6: Ipv6Addr,
+}
+
+/// A relay that this node may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayView {
+    pub relay: RelayId,
+    pub addresses: Vec<SocketAddr>,
+    /// None where it did not answer.
+    pub rtt: Option<Duration>,
 }
 
 /// Why a communication could not be set up.

@@ -46,7 +46,7 @@ mod tunnel_table;
 pub use config::{Config, Director};
 pub use context::Transmit;
 pub use engine::{ConnectError, Node, Received, SendError, Timer};
-pub use event::{Event, FailReason, PathKind, PathView, PeerView};
+pub use event::{Event, FailReason, PathKind, PathView, PeerView, RelayView};
 pub use fallback::{StreamId, StreamOrder};
 pub use interface::{Endpoint, LocalInterface};
 pub use peer::{ROUTE_LIFETIME, Route};

@@ -11,6 +11,7 @@ use ntm_proto::wire::message::{MAX_RELAYS, RelayInfo, RelayRtt};
 use ntm_proto::wire::outer;
 
 use crate::context::Context;
+use crate::event::RelayView;
 use crate::interface::{Endpoint, Interfaces};
 
 /// A survey ends when every ping is answered, or after this.
@@ -55,6 +56,15 @@ impl Survey {
     /// The best round-trip time to each relay that answered.
     pub(crate) fn rtts(&self) -> Vec<RelayRtt> {
         self.rtts.clone()
+    }
+
+    /// The relays there are, each with the best round trip if it answered.
+    pub(crate) fn views(&self) -> Vec<RelayView> {
+        let rtt = |relay| self.rtts.iter().find(|rtt| rtt.relay == relay).map(|rtt| rtt.rtt);
+        self.relays
+            .iter()
+            .map(|info| RelayView { relay: info.relay, addresses: info.addresses.clone(), rtt: rtt(info.relay) })
+            .collect()
     }
 
     pub(crate) fn set_relays(&mut self, now: Instant, relays: Vec<RelayInfo>) {

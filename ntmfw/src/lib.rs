@@ -21,12 +21,15 @@
 
 mod bell;
 pub mod capi;
+mod capture;
 mod descriptors;
+pub mod elsewhere;
 mod errno;
 mod inside;
 mod negotiation;
 mod packet;
 mod runtime;
+pub mod service;
 pub mod shim;
 mod socket;
 mod stack;

@@ -117,10 +117,20 @@ pub fn forget_within(first: RawFd, last: RawFd) {
 #[must_use]
 pub unsafe fn is_virtual(address: *const sockaddr, length: socklen_t) -> bool {
     // SAFETY: the caller's promise.
-    let Some(ip) = (unsafe { capi::read_address(address, length) }).map(|address| address.ip().to_canonical()) else {
-        return false;
-    };
-    Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip))
+    unsafe { virtual_address(address, length) }.is_some()
+}
+
+/// The address that a program gave, where it is virtual.
+///
+/// # Safety
+/// As [`is_virtual`].
+#[must_use]
+pub unsafe fn virtual_address(address: *const sockaddr, length: socklen_t) -> Option<SocketAddr> {
+    // SAFETY: the caller's promise.
+    let address = unsafe { capi::read_address(address, length) }?;
+    let ip = address.ip().to_canonical();
+    let known = Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip));
+    known.then(|| SocketAddr::new(ip, address.port()))
 }
 
 /// The name of the node that has a virtual address, where it is known.
@@ -197,18 +207,7 @@ fn duplicate(fd: RawFd) -> Result<Own> {
 
 /// A socket of ours like one of the kernel's, and its descriptor.
 fn socket_like(fd: RawFd) -> Result<(Arc<Socket>, OwnedFd)> {
-    let family = kernel_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
-    let kind = match (family, kernel_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?) {
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Kind::Stream,
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => {
-            match kernel_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)? {
-                libc::IPPROTO_UDP => Kind::Datagram,
-                libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Kind::Echo,
-                _ => return Err(Errno(libc::ENOTSOCK)),
-            }
-        }
-        _ => return Err(Errno(libc::ENOTSOCK)),
-    };
+    let (family, kind) = kernel_kind(fd)?;
     let core = capi::core()?;
     let (front, socket) = Socket::make(core, family, kind, libc::SOCK_CLOEXEC)?;
     for (level, name) in COPIED {
@@ -228,6 +227,22 @@ fn socket_like(fd: RawFd) -> Result<(Arc<Socket>, OwnedFd)> {
     Ok((socket, front))
 }
 
+/// The family and kind of a socket of the kernel's. `ENOTSOCK` where it is no stream or datagram socket of the Internet.
+pub(crate) fn kernel_kind(fd: RawFd) -> Result<(c_int, Kind)> {
+    let family = kernel_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+    match (family, kernel_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)?) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Ok((family, Kind::Stream)),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => {
+            match kernel_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)? {
+                libc::IPPROTO_UDP => Ok((family, Kind::Datagram)),
+                libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Ok((family, Kind::Echo)),
+                _ => Err(Errno(libc::ENOTSOCK)),
+            }
+        }
+        _ => Err(Errno(libc::ENOTSOCK)),
+    }
+}
+
 fn kernel_option(fd: RawFd, level: c_int, name: c_int) -> Result<c_int> {
     let mut value: c_int = 0;
     let mut length = size_of::<c_int>() as socklen_t;
@@ -236,7 +251,7 @@ fn kernel_option(fd: RawFd, level: c_int, name: c_int) -> Result<c_int> {
     if failed { Err(Errno::last()) } else { Ok(value) }
 }
 
-fn kernel_address(fd: RawFd) -> Result<SocketAddr> {
+pub(crate) fn kernel_address(fd: RawFd) -> Result<SocketAddr> {
     // SAFETY: a number, for the time of the call; it is not closed.
     let socket = std::mem::ManuallyDrop::new(unsafe { socket2::Socket::from_raw_fd(fd) });
     socket.local_addr()?.as_socket().ok_or(Errno(libc::ENOTSOCK))

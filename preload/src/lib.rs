@@ -20,12 +20,15 @@
 //! | [`raw`] | `syscall` |
 //! | [`ending`] | `daemon execve execv execvp execvpe fexecve`: what would take connections along is told |
 //!
+//! Where `ntm run` found an agent (`agent`), it has the stack, and no library begins in this process.
+//!
 //! The library's own calls, and all of its threads', pass through: [`ntmfw::shim::is_inside`].
 
 // A C function that takes pointers says in its documentation what must hold of them: what the call of the same
 // name asks of its own.
 #![allow(clippy::missing_safety_doc)]
 
+mod agent;
 pub mod descriptors;
 pub mod ending;
 pub mod hosts;

@@ -8,6 +8,7 @@ use libc::{addrinfo, c_int, hostent, sockaddr, socklen_t};
 use ntmfw::capi;
 use ntmfw::shim;
 
+use crate::agent;
 use crate::real::real;
 
 /// The lists that the library made, and not the C library.
@@ -23,7 +24,12 @@ fn ours() -> std::sync::MutexGuard<'static, HashSet<usize>> {
 /// `name` is null or a C string.
 pub(crate) unsafe fn is_node(name: *const c_char) -> bool {
     // SAFETY: a C string, by the caller's promise.
-    !shim::is_inside() && !name.is_null() && shim::is_node(unsafe { CStr::from_ptr(name) })
+    let is_node = !shim::is_inside() && !name.is_null() && shim::is_node(unsafe { CStr::from_ptr(name) });
+    if is_node {
+        // Asked from now on, where there is one.
+        agent::get();
+    }
+    is_node
 }
 
 /// Whether one of the addresses is virtual.

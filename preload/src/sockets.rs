@@ -6,6 +6,7 @@ use libc::{c_int, c_void, sockaddr, socklen_t};
 use ntmfw::capi;
 use ntmfw::shim;
 
+use crate::agent;
 use crate::ending;
 use crate::real::{calls_on_sockets, real};
 use crate::told;
@@ -67,6 +68,10 @@ pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: so
     }
     let _inside = shim::enter();
     // SAFETY: the caller's promise.
+    if let Some(connected) = unsafe { agent::connect(fd, address, length) } {
+        return connected;
+    }
+    // SAFETY: the caller's promise.
     if !shim::is_socket(fd) && (!unsafe { shim::is_virtual(address, length) } || !adopt(fd)) {
         // SAFETY: the caller's promise. For a virtual address the kernel says that there is no way there.
         return unsafe { real(fd, address, length) };
@@ -127,15 +132,25 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     }
     // SAFETY: only numbers go in.
     let listens = unsafe { real(fd, backlog) };
-    if listens == 0
-        && is_served(fd)
-    {
-        match shim::serve(fd, backlog) {
-            Ok(()) => ending::watch(),
-            Err(why) => told::cannot(why.0),
-        }
+    if listens == 0 && is_served(fd) {
+        serve_nodes(fd, backlog);
     }
     listens
+}
+
+/// A port of the kernel's that listens is reached by nodes, too, by the agent's stack or this process's.
+fn serve_nodes(fd: c_int, backlog: c_int) {
+    match agent::get() {
+        Some(agent) => {
+            if let Err(why) = agent::serve(agent, fd, backlog) {
+                told::cannot_because(&why.message);
+            }
+        }
+        None => match shim::serve(fd, backlog) {
+            Ok(()) => ending::watch(),
+            Err(why) => told::cannot(why.0),
+        },
+    }
 }
 
 calls_on_sockets! {

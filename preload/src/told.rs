@@ -6,11 +6,15 @@ use std::sync::Once;
 
 /// Says once, in a line, why nodes cannot be reached. What concerns the kernel goes on.
 pub(crate) fn cannot(errno: i32) {
+    let why = ntmfw::capi::ntmfw_strerror(errno);
+    // SAFETY: a C string, good until the next failure in this thread.
+    cannot_because(&unsafe { CStr::from_ptr(why) }.to_string_lossy());
+}
+
+/// The same, where it is known in words.
+pub(crate) fn cannot_because(why: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let why = ntmfw::capi::ntmfw_strerror(errno);
-        // SAFETY: a C string, good until the next failure in this thread.
-        let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
         let _ = writeln!(std::io::stderr(), "ntm: nodes cannot be reached: {why}");
     });
 }

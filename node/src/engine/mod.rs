@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::context::{Context, Transmit};
 use crate::direction::{Directions, Purpose};
 use crate::director::DirectorLink;
-use crate::event::{Event, PathView, PeerView};
+use crate::event::{Event, PathView, PeerView, RelayView};
 use crate::fallback::Fallback;
 use crate::held::Held;
 use crate::interface::{Change, Endpoint, Interfaces, LocalInterface};
@@ -359,6 +359,11 @@ impl Node {
     /// The paths to a peer, the one in use first.
     pub fn paths(&self, peer: &NodeId) -> Vec<PathView> {
         self.peers.by_node(peer).and_then(|key| self.peers.get(key)).map_or_else(Vec::new, |peer| peer.views())
+    }
+
+    /// The relays that the coordinator told of.
+    pub fn relays(&self) -> Vec<RelayView> {
+        self.survey.views()
     }
 
     pub fn id(&self) -> NodeId {

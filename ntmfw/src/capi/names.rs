@@ -10,6 +10,7 @@ use ntm_proto::wire::message::Target;
 
 use super::address;
 use super::guard::{core, guard_code, set_errno};
+use crate::elsewhere::{self, Found};
 use crate::errno::Errno;
 use crate::negotiation::names::{LookupError, Resolved};
 use crate::runtime::Core;
@@ -126,6 +127,9 @@ unsafe fn name_of(given: *const sockaddr, length: socklen_t) -> Option<Fqdn> {
 
 /// The name that was looked up, or that the node has.
 pub(crate) fn name_of_address(address: IpAddr) -> Option<Fqdn> {
+    if let Some(names) = elsewhere::names() {
+        return names.name_of(address).and_then(|name| Fqdn::parse(&name).ok());
+    }
     let core = crate::negotiation::start::core()?;
     if core.is_own(address) {
         return Some(core.names.own().clone());
@@ -155,7 +159,7 @@ unsafe fn look_up(
     if !numeric && let Some(found) = unsafe { find_node(node) } {
         let resolved = found?;
         // SAFETY: the caller's promise.
-        return unsafe { give(core().map_err(|_| libc::EAI_AGAIN)?, &resolved, service, wanted, results) };
+        return unsafe { give(&resolved, service, wanted, results) };
     }
     // SAFETY: the caller's promise is that of `getaddrinfo`.
     unsafe { from_system(node, service, hints, results) }
@@ -175,6 +179,9 @@ pub(super) unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c
     if parsed.as_str().parse::<IpAddr>().is_ok() {
         return None;
     }
+    if let Some(names) = elsewhere::names() {
+        return Some(names.resolve(parsed.as_str()).and_then(|found| resolved(&found)));
+    }
     let core = core().ok()?;
     if core.names.is_ours(&parsed) {
         return Some(ask(core, &parsed));
@@ -184,7 +191,8 @@ pub(super) unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c
     Some(ask(core, &alias))
 }
 
-fn ask(core: &Core, name: &Fqdn) -> Result<Resolved, c_int> {
+/// Asks for a node of this name, or tells as `getaddrinfo` does why there is none.
+pub(crate) fn ask(core: &Core, name: &Fqdn) -> Result<Resolved, c_int> {
     if name == core.names.own() {
         let (virtual4, virtual6) = core.virtual_addresses().ok_or(libc::EAI_AGAIN)?;
         return Ok(Resolved { name: name.clone(), virtual4, virtual6 });
@@ -199,6 +207,11 @@ fn ask(core: &Core, name: &Fqdn) -> Result<Resolved, c_int> {
             Err(LookupError::Interrupted) => continue,
         };
     }
+}
+
+fn resolved(found: &Found) -> Result<Resolved, c_int> {
+    let name = Fqdn::parse(&found.name).map_err(|_| libc::EAI_FAIL)?;
+    Ok(Resolved { name, virtual4: found.virtual4, virtual6: found.virtual6 })
 }
 
 /// What the system says the name is an alias of.
@@ -228,7 +241,6 @@ unsafe fn canonical(node: *const c_char) -> Option<Fqdn> {
 /// # Safety
 /// As `getaddrinfo`.
 unsafe fn give(
-    core: &Core,
     resolved: &Resolved,
     service: *const c_char,
     wanted: Option<&addrinfo>,
@@ -242,7 +254,6 @@ unsafe fn give(
     }
     // SAFETY: the caller's promise.
     let port = unsafe { port_of(service, kind, flags) }?;
-    core.settle();
     let v4 = IpAddr::V4(resolved.virtual4);
     let v6 = IpAddr::V6(resolved.virtual6);
     let mapped = IpAddr::V6(resolved.virtual4.to_ipv6_mapped());

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ntm_login::{Client, Credential, Error as LoginError};
+use ntm_login::{Client, Credential, Error as LoginError, unix_now};
 use ntm_proto::crypto::default_provider;
 use ntm_proto::id::Fqdn;
 use ntm_proto::identity::NodeRecord;
@@ -22,18 +22,8 @@ pub(crate) fn login(config: &Config, state: &State, keys: &Keys, now: UnixTime) 
     if let Some(login) = state.login(keys, now)? {
         return Ok(login);
     }
-    let Some(url) = &config.account_server else {
-        let message = format!(
-            "{} has no ticket that is still good, and the configuration names no account_server to get one from",
-            config.state().display()
-        );
-        return Err(StartError { errno: Errno(libc::EACCES), message });
-    };
-    let client = Client::new(url, config.account_server_ca.as_deref())?;
-    let record = match state.last_record()? {
-        Some(record) if record.fqdn == config.name => record,
-        _ => new_record(config, keys, now)?,
-    };
+    let client = client(config)?;
+    let record = record(config, state, keys, now)?;
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|_| StartError::host("no random numbers", Errno(libc::EIO)))?;
     let renewed = client.renew(&keys.identity, &record, nonce);
@@ -44,7 +34,47 @@ pub(crate) fn login(config: &Config, state: &State, keys: &Keys, now: UnixTime) 
         }
         (Err(why), _) => return Err(why.into()),
     };
-    state.keep_login(&record, &answer)?;
+    keep(state, keys, &record, &answer, now)
+}
+
+/// A new login in any case, with this secret of the configuration's account.
+pub(crate) fn log_in_anew(config: &Config, credential: &Credential) -> Result<Login, StartError> {
+    let state = State::open(&config.state())?;
+    let keys = state.keys()?;
+    let now = unix_now();
+    let record = record(config, &state, &keys, now)?;
+    let account = config.account.clone().unwrap_or_default();
+    let answer = client(config)?.login(&account, credential, &record)?;
+    keep(&state, &keys, &record, &answer, now)
+}
+
+fn client(config: &Config) -> Result<Client, StartError> {
+    let Some(url) = &config.account_server else {
+        let message = format!(
+            "{} has no ticket that is still good, and the configuration names no account_server to get one from",
+            config.state().display()
+        );
+        return Err(StartError { errno: Errno(libc::EACCES), message });
+    };
+    Ok(Client::new(url, config.account_server_ca.as_deref())?)
+}
+
+/// The record of the last login, or a new one where the node was called otherwise.
+fn record(config: &Config, state: &State, keys: &Keys, now: UnixTime) -> Result<NodeRecord, StartError> {
+    match state.last_record()? {
+        Some(record) if record.fqdn == config.name => Ok(record),
+        _ => new_record(config, keys, now),
+    }
+}
+
+fn keep(
+    state: &State,
+    keys: &Keys,
+    record: &NodeRecord,
+    answer: &ntm_login::Login,
+    now: UnixTime,
+) -> Result<Login, StartError> {
+    state.keep_login(record, answer)?;
     state.login(keys, now)?.ok_or_else(|| {
         let message = "the account server gave a ticket that is over already; is the clock right?".to_owned();
         StartError { errno: Errno(libc::EACCES), message }

@@ -2,13 +2,16 @@
 //!
 //! ```json
 //! {"name": "a.ntm.example", "registered": true, "virtual4": "198.18.0.1", "virtual6": "fd4e:544d::1",
+//!  "relays": [{"id": 1, "addresses": ["192.0.2.1:4601"], "rtt_us": 900}],
 //!  "peers": [{"name": "b.ntm.example", "virtual4": "…", "virtual6": "…",
 //!             "paths": [{"kind": "direct", "interface": "wlan0", "local": "…", "remote": "…", "proven": true,
 //!                        "rtt_us": 800, "loss_per_mille": 0, "in_use": true}]}],
 //!  "counters": {"datagrams_received": 7, "packets_received": 5, "dropped": {"Replayed": 1}}}
 //! ```
 
-use ntm_node::{DropReason, Node, PathKind, PathView};
+use std::time::Duration;
+
+use ntm_node::{DropReason, Node, PathKind, PathView, RelayView};
 use serde_json::{Map, Value, json};
 
 use crate::negotiation::interfaces::Devices;
@@ -19,13 +22,14 @@ pub(crate) fn status(core: &Core) -> String {
     let virtual_addresses = core.virtual_addresses();
     let name = core.names.own().as_str().to_owned();
     let devices = core.devices();
-    let (registered, peers, counters) =
-        core.engine(|node| (node.is_registered(), peers(&devices, node), counters(node)));
+    let (registered, relays, peers, counters) =
+        core.engine(|node| (node.is_registered(), relays(node), peers(&devices, node), counters(node)));
     json!({
         "name": name,
         "registered": registered,
         "virtual4": virtual_addresses.map(|(virtual4, _)| virtual4.to_string()),
         "virtual6": virtual_addresses.map(|(_, virtual6)| virtual6.to_string()),
+        "relays": relays,
         "peers": peers,
         "counters": counters,
     })
@@ -44,9 +48,24 @@ pub(crate) fn path(devices: &Devices, path: &PathView) -> Map<String, Value> {
     told.insert("local".to_owned(), path.local.to_string().into());
     told.insert("remote".to_owned(), remote.into());
     told.insert("proven".to_owned(), path.proven.into());
-    told.insert("rtt_us".to_owned(), path.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)).into());
+    told.insert("rtt_us".to_owned(), path.rtt.map(micros).into());
     told.insert("loss_per_mille".to_owned(), path.loss.into());
     told
+}
+
+fn relays(node: &Node) -> Vec<Value> {
+    let told = |relay: RelayView| {
+        json!({
+            "id": relay.relay.0,
+            "addresses": relay.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "rtt_us": relay.rtt.map(micros),
+        })
+    };
+    node.relays().into_iter().map(told).collect()
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn peers(devices: &Devices, node: &Node) -> Vec<Value> {

@@ -21,6 +21,7 @@ use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::outer::{DATA_HEADER, RELAYED_HEADER, TAG, write_relayed_header};
 
+use crate::capture;
 use crate::packet::port::Port;
 use crate::runtime::Core;
 use crate::stack::ip::Segments;
@@ -139,6 +140,7 @@ impl Sender {
 
     /// Sends a virtual packet, or a segment as the packets that it is cut into.
     pub(crate) fn send(&mut self, core: &Core, now: Instant, cut: &Segments<'_>) {
+        capture::sent(cut);
         if core.is_own(self.flow.destination) {
             core.loop_back(cut.uncut());
             return;
@@ -233,6 +235,7 @@ impl Known {
 
 /// Sends a packet of no flow.
 pub(crate) fn send_single(core: &Core, now: Instant, packet: &[u8]) {
+    capture::sent(&Segments::whole(packet));
     match FlowKey::of(packet) {
         Some(flow) if core.is_own(flow.destination) => core.loop_back(packet.to_vec()),
         _ => send_slowly(core, now, &Segments::whole(packet)),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use ntm_proto::time::Instant;
 
+use crate::capture;
 use crate::runtime::Core;
 use crate::stack::bindings::Bindings;
 use crate::stack::endpoint::Endpoint;
@@ -65,6 +66,7 @@ pub(crate) struct Stack {
 impl Stack {
     /// Hands out virtual packets that came in one go; those that follow one another in one flow go together.
     pub(crate) fn handle_packets(&self, core: &Core, now: Instant, packets: &[&[u8]]) {
+        capture::received(packets);
         let mut run: Option<(FlowId, Vec<&[u8]>)> = None;
         for bytes in packets {
             let Some(packet) = Packet::parse(bytes) else { continue };
@@ -134,6 +136,10 @@ impl Stack {
         self.connections.read().get(flow).cloned()
     }
 
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.connections.read().values().cloned().collect()
+    }
+
     /// Takes a new connection in; false where the ports are in use or the table is full.
     pub(crate) fn add(&self, connection: &Arc<Connection>) -> bool {
         let mut connections = self.connections.write();
@@ -153,8 +159,7 @@ impl Stack {
 
     /// Whether some connection that was closed still has something to send: bytes, or that it ends.
     pub(crate) fn has_unsent(&self) -> bool {
-        let connections: Vec<_> = self.connections.read().values().cloned().collect();
-        connections.iter().any(|connection| connection.has_unsent())
+        self.connections().iter().any(|connection| connection.has_unsent())
     }
 
     pub(crate) fn forget(&self, connection: &Arc<Connection>) {

@@ -17,8 +17,8 @@ use ntm_proto::identity::IdentityKey;
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::MAX_SEALED;
-use crate::failure::{Failure, ResultExt as _};
 use crate::hex;
+use ntm_program::{Failure, ResultExt as _};
 
 const REVOCATIONS_LABEL: &[u8] = b"NTM revocations";
 /// Nodes in one answer; a server asks again for those after it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use toml::Spanned;
 
-use crate::failure::Failure;
+use ntm_program::Failure;
 
 /// A file that was read, kept so that later complaints can name their line.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::failure::{Failure, ResultExt as _};
+use ntm_program::{Failure, ResultExt as _};
 
 /// Where Debian keeps the certificates that the web is believed by.
 pub const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";

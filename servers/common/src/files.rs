@@ -7,7 +7,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::failure::{Failure, ResultExt as _};
+use ntm_program::{Failure, ResultExt as _};
 
 /// What a secret may weigh; more is a mistake.
 const MAX_SECRET: u64 = 1 << 20;

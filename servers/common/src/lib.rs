@@ -18,7 +18,6 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod database;
-mod failure;
 pub mod files;
 pub mod hex;
 mod life;
@@ -29,7 +28,7 @@ mod program;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use failure::{Failure, ResultExt};
 pub use life::{Life, Signal};
 pub use logging::LogFormat;
+pub use ntm_program::{Failure, ResultExt};
 pub use program::{NoCommands, Server, main};

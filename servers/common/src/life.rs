@@ -3,7 +3,7 @@
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use crate::failure::{Failure, ResultExt as _};
+use ntm_program::{Failure, ResultExt as _};
 
 /// What the operator asks a running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

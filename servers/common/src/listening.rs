@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::failure::Failure;
+use ntm_program::Failure;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;

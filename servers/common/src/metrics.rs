@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 
 pub use prometheus_client::registry::Registry;
 
-use crate::failure::Failure;
+use ntm_program::Failure;
+
 use crate::listening::cannot_listen;
 
 /// The metrics of a process; clones are the same.

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use ntm_program::{Failure, Papers, ResultExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::config::Source;
-use crate::failure::{Failure, ResultExt as _};
 use crate::life::Life;
 use crate::logging::{self, LogFormat};
 
@@ -69,14 +68,8 @@ enum Command<C: Subcommand> {
     Run(Run),
     /// Print a commented example of the configuration file
     Config,
-    /// Print the manual page
-    Man {
-        /// Write it and those of all commands into a directory instead
-        #[arg(long, value_name = "DIRECTORY")]
-        into: Option<PathBuf>,
-    },
-    /// Print completions for a shell
-    Completions { shell: Shell },
+    #[command(flatten)]
+    Papers(Papers),
     #[command(flatten)]
     Own(C),
 }
@@ -103,22 +96,11 @@ pub fn main<S: Server>() -> ExitCode {
 
 fn carry_out<S: Server>(line: CommandLine<S::Command>, command: &mut clap::Command) -> Result<(), Failure> {
     let path = line.config.unwrap_or_else(|| S::CONFIG.into());
-    let mut out = std::io::stdout();
     match line.command {
         None => run::<S>(&path, line.run.check),
         Some(Command::Run(options)) => run::<S>(&path, options.check || line.run.check),
-        Some(Command::Config) => out.write_all(S::EXAMPLE.as_bytes()).context("standard output"),
-        Some(Command::Man { into: None }) => {
-            clap_mangen::Man::new(command.clone()).render(&mut out).context("standard output")
-        }
-        Some(Command::Man { into: Some(directory) }) => {
-            let pages = command.clone().disable_help_subcommand(true);
-            clap_mangen::generate_to(pages, &directory).context(directory.display())
-        }
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, command, S::NAME, &mut out);
-            Ok(())
-        }
+        Some(Command::Config) => std::io::stdout().write_all(S::EXAMPLE.as_bytes()).context("standard output"),
+        Some(Command::Papers(papers)) => papers.print(command),
         Some(Command::Own(own)) => S::command(own, &path),
     }
 }

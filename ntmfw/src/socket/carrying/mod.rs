@@ -103,6 +103,18 @@ impl Carried {
         self.remote.filter(|_| made).ok_or(Errno(libc::ENOTCONN))
     }
 
+    /// Of a descriptor that another process made.
+    pub(crate) fn foreign(
+        family: c_int,
+        kind: Kind,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+        front: &OwnedFd,
+    ) -> Result<Self> {
+        let label = Label { family, kind, listening: remote.is_none(), local, remote };
+        Ok(Self::labelled(label, inode_of(front)?, Weak::new()))
+    }
+
     /// The socket, for what only the stack knows; none in a child, and none when the connection is over.
     pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         if runtime::is_child() { None } else { self.socket.upgrade() }

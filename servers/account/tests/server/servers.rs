@@ -27,7 +27,7 @@ impl DirectionServer {
         Self::with_role(world, label, Role::Direction)
     }
 
-    fn with_role(world: &World, label: &str, role: Role) -> Self {
+    pub(crate) fn with_role(world: &World, label: &str, role: Role) -> Self {
         let key = NoiseKey::from_secret(default_provider(), Secret::new(random()));
         let name = Fqdn::parse(&format!("{label}.{DOMAIN}")).expect("a name");
         let account_server = AccountServer::new(&world.server.url(), Some(&world.domain.ca())).expect("a client");

@@ -1,9 +1,9 @@
-//! Why a server cannot go on, told so that the operator knows what to do.
+//! Why a program cannot go on, told so that the user knows what to do.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// One line for the operator: what is wrong and, where there is one, the way out.
+/// One line for the user: what is wrong and, where there is one, the way out.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -21,14 +21,15 @@ impl Failure {
         Self { message: message.into(), usage: true }
     }
 
-    /// Adds what the operator can do about it.
+    /// Adds what the user can do about it.
     #[must_use]
     pub fn way_out(mut self, advice: impl fmt::Display) -> Self {
         self.message = format!("{} ({advice})", self.message);
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// The status to end with.
+    pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(if self.usage { 2 } else { 1 })
     }
 }
