@@ -72,7 +72,7 @@ pub enum V6 {
 pub struct RouterConfig {
     pub v4: V4,
     pub v6: V6,
-    /// Drops all UDP, as the firewalls of some companies and hotels do. What goes to [`TLS_PORT`] stands for TCP
+    /// Drops all UDP, as the firewalls of some companies and hotels do. What goes to [`TLS_PORT`](crate::net::TLS_PORT) stands for TCP
     /// and passes.
     pub udp_blocked: bool,
     pub uplink: LinkProfile,

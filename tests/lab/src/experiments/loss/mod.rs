@@ -13,8 +13,8 @@ mod scene;
 
 use std::io::{self, Write as _};
 
-pub(crate) use self::grid::Grid;
 use self::grid::Cell;
+pub(crate) use self::grid::Grid;
 use self::scene::{Contender, Scene};
 use crate::report::Report;
 use crate::run::domain::Files;
@@ -37,7 +37,10 @@ impl Pair {
 pub(crate) fn run(grid: &Grid, files: &Files, report: &mut Report) -> io::Result<()> {
     let scene = Scene::new(files)?;
     let [send, receive] = scene.kernel_bounds()?;
-    report.line(&format!("goodput of one flow in Mbit/s over {} s or thirty round trips, {} round(s);", grid.seconds, grid.rounds));
+    report.line(&format!(
+        "goodput of one flow in Mbit/s over {} s or thirty round trips, {} round(s);",
+        grid.seconds, grid.rounds
+    ));
     report.line(&format!("the kernel's buffers grow to {send} bytes for sending and {receive} for receiving"));
     for congestion in &grid.congestion {
         let cells = grid.cells();
