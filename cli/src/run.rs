@@ -142,7 +142,7 @@ fn is_static(file: &mut File) -> std::io::Result<bool> {
 /// `$NTM_PRELOAD`, or the shim beside this program or in the library directory.
 fn find_shim() -> Result<PathBuf, Refused> {
     let beside = std::env::current_exe().ok().and_then(|own| own.canonicalize().ok()?.parent().map(Path::to_owned));
-    let usual = beside.iter().flat_map(|here| [here.join(SHIM), here.join("../lib").join(SHIM)]);
+    let usual = beside.iter().flat_map(|here| [here.join(SHIM), here.join("../lib/ntmfw").join(SHIM)]);
     let named = std::env::var_os("NTM_PRELOAD").map(PathBuf::from);
     named
         .into_iter()

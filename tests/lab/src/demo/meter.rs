@@ -12,6 +12,9 @@ use crate::run::agent::Agent;
 /// Of how many of the voice's echoes the shown round trip is the mean.
 const SMOOTHED: usize = 10;
 
+/// Seconds from which on it is told that nothing comes.
+const SILENCE: f64 = 0.2;
+
 /// Times are seconds since the call began.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -95,20 +98,23 @@ impl Meter {
 
     pub(super) fn lines(&self, place: &str) -> Vec<String> {
         let megabytes = self.arrived.last().map_or(0.0, |(_, bytes)| bytes / 1e6);
-        let now = self.seconds(clock::monotonic());
-        let silent = self.trips.last().map_or(now, |(at, _)| now - at);
-        let last = &self.trips[self.trips.len().saturating_sub(SMOOTHED)..];
-        let trip = last.iter().map(|(_, trip)| trip).sum::<f64>() / last.len().max(1) as f64;
-        let voice = match silent {
-            silent if silent < 0.2 => format!("50 datagrams a second, round trip {trip:.1} ms"),
-            silent => format!("silent for {silent:.1} s"),
-        };
         vec![
             String::new(),
             format!("  phone   {place}"),
             format!("  path    {}", self.path),
             format!("  file    {} {megabytes:.1} of {:.1} MB", bar(self.share()), self.size as f64 / 1e6),
-            format!("  voice   {voice}"),
+            format!("  voice   {}", self.voice()),
         ]
+    }
+
+    fn voice(&self) -> String {
+        let Some((last, _)) = self.trips.last() else { return "begins".to_owned() };
+        let silent = self.seconds(clock::monotonic()) - last;
+        if silent > SILENCE {
+            return format!("silent for {silent:.1} s");
+        }
+        let recent = &self.trips[self.trips.len().saturating_sub(SMOOTHED)..];
+        let trip = recent.iter().map(|(_, trip)| trip).sum::<f64>() / recent.len() as f64;
+        format!("50 datagrams a second, round trip {trip:.1} ms")
     }
 }
