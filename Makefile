@@ -47,6 +47,11 @@ shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test
 	@./tests/shim/run
 
+shim-test-all: ## the same and many more programs, kept in docs/results/shim.txt
+	@./packaging/install-tools test
+	@./packaging/install-tools shim
+	@RECORDED_COMMAND='make shim-test-all' ./packaging/record-result shim ./tests/shim/run all
+
 conformance: ## the calls of <sys/socket.h>, one by one, beside the kernel
 	@./tests/conformance/run
 

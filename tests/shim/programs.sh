@@ -159,6 +159,54 @@ dig_asks_a_node() {
         [ "$(client 60 dig +tcp +short -p 5353 @a.ntm.example there.example)" = 192.0.2.7 ]
 }
 
+# Three programs on three nodes in a network of their own, whose address changes twice while they run.
+#
+#   ┌── clients ──────────┐       ┌── the others ─────────────┐
+#   │ d0 10.78.1.2 ───────┼──veth─┼─ k0 10.78.1.1             │
+#   │  then 10.78.2.2,    │       │     10.78.2.1  d0 10.77.0.1, a and e: ssh and redis
+#   │  then 10.78.1.3     │       └───────────────────────────┘
+#   └─────────────────────┘
+moves_break_nothing() {
+    local clients copied counted talked
+    truncate -s 1G "$work/huge"
+    sshd_serves || return 1
+    NTMFW_CONFIG=$work/nodes/e/config.toml start "$run" --listen 6379 -- \
+        redis-server --save '' --protected-mode no --bind 0.0.0.0 --dir "$work"
+    start unshare --net sleep 600
+    clients=${servers[-1]}
+    until_true differs "/proc/$clients/ns/net" /proc/self/ns/net || return 1
+    ip link add k0 type veth peer name d0 netns "$clients" || return 1
+    ip address add 10.78.1.1/24 dev k0 && ip address add 10.78.2.1/24 dev k0 && ip link set k0 up
+    in_clients ip link set lo up && move_to 10.78.1.2 10.78.1.1 || return 1
+    until_true in_clients as_node d 20 redis-cli -h e.ntm.example ping || return 1
+
+    in_clients as_node b 200 scp -q -l 400000 "${ssh_options[@]}" -P 2222 "$work/huge" "guest@a.ntm.example:$work/got" &
+    copied=$!
+    in_clients as_node c 200 ssh "${ssh_options[@]}" -p 2222 guest@a.ntm.example \
+        'for n in $(seq 60); do echo "line $n"; sleep 0.25; done' >"$work/talk" &
+    talked=$!
+    in_clients as_node d 200 redis-cli -h e.ntm.example -r 60 -i 0.25 incr count >"$work/count" &
+    counted=$!
+    await '^line 5$' "$work/talk" && move_to 10.78.2.2 10.78.2.1 || return 1
+    await '^line 30$' "$work/talk" && move_to 10.78.1.3 10.78.1.1 || return 1
+    wait "$talked" && wait "$counted" && wait "$copied" || return 1
+    [ "$(tail -1 "$work/talk")" = 'line 60' ] && [ "$(wc -l <"$work/talk")" = 60 ] || return 1
+    [ "$(tail -1 "$work/count")" = 60 ] && [ "$(wc -l <"$work/count")" = 60 ] || return 1
+    cmp "$work/huge" "$work/got"
+}
+differs() { [ "$(readlink "$1")" != "$(readlink "$2")" ]; }
+in_clients() {
+    local words
+    printf -v words '%q ' "$@"
+    # Functions of this script, in the other network.
+    nsenter "--net=/proc/$clients/ns/net" bash -c "$(declare -f as_node); work=$work run=$run; $words"
+}
+# move_to ADDRESS GATEWAY: the clients' network is another one from now on.
+move_to() {
+    in_clients ip address flush dev d0 && in_clients ip address add "$1/24" dev d0 && in_clients ip link set d0 up &&
+        in_clients ip route replace default via "$2"
+}
+
 check 'curl and nginx: HTTP/1.1, HTTP/2 with TLS, upload, 1 GB: works' curl_moves_much
 check 'wrk and nginx with two workers: works' wrk_loads_nginx
 check 'haproxy, with splice: works' haproxy_passes_on
@@ -173,3 +221,4 @@ check 'Node.js, server and client: works' node_serves_and_gets
 check 'Java ServerSocketChannel and HttpClient: works' java_serves_and_gets
 check 'Ruby WEBrick and Net::HTTP: works' ruby_serves_and_gets
 check 'dig, over UDP and TCP: works' dig_asks_a_node
+check 'an ssh session, scp of 1 GB and redis go on while the network changes twice' moves_break_nothing
