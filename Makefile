@@ -59,6 +59,11 @@ shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test
 	@./tests/shim/run
 
+shim-test-all: ## the same and many more programs, kept in docs/results/shim.txt
+	@./packaging/install-tools test
+	@./packaging/install-tools shim
+	@RECORDED_COMMAND='make shim-test-all' ./packaging/record-result shim ./tests/shim/run all
+
 test-ruby: ## the gem for Ruby, built and installed as users do, and used by Ruby's own clients and servers
 	@./packaging/install-tools ruby
 	@./bindings/ruby/run debug ruby -w test/all.rb

@@ -72,7 +72,7 @@ pub fn is_met(fd: RawFd) -> bool {
 /// Whether connections or ports live in this process that others may hold descriptors of.
 #[must_use]
 pub fn holds_connections() -> bool {
-    start::core().is_some() && !table::descriptors(|entry| matches!(entry, Entry::Carried(_))).is_empty()
+    start::core().is_some() && carrying::carrier::is_busy()
 }
 
 /// Whether this is the process in which the runtime began, and not a child of `vfork` that borrows its memory.

@@ -140,6 +140,11 @@ pub(super) fn find(front: libc::ino_t) -> Option<Weak<Socket>> {
     HUB.get()?.carried.lock().get(&front).cloned()
 }
 
+/// Whether anything passes through descriptors that somebody holds.
+pub(crate) fn is_busy() -> bool {
+    HUB.get().is_some_and(|hub| !hub.carried.lock().is_empty())
+}
+
 /// Looks at a socket now, for somebody who has closed a descriptor of it: where that was the last, it is over when this is
 /// back.
 pub(super) fn look_at(front: libc::ino_t) {
