@@ -11,7 +11,7 @@
 //!
 //! Where the network lets no UDP through, the engine asks for *streams* to relays (TLS connections). The driver says what becomes
 //! of each with [`Node::handle_stream_up`] and [`Node::handle_stream_down`], and hands in each frame that comes
-//! ([`Node::handle_frame`]). A driver that cannot open any says so, and nothing else changes.
+//! ([`Node::handle_frame`]). A driver that opens none may leave them be.
 //!
 //! Invariants: the same inputs in the same order give the same outputs, bit for bit; nothing a peer
 //! or a stranger sends makes it panic, allocate without bound or change state unauthenticated;

@@ -267,7 +267,7 @@ impl Node {
 
     pub(super) fn handle_pong(&mut self, now: Instant, from: SocketAddr, nonce: u64, observed: SocketAddr) {
         if self.ctx.fallback.handle_pong(now, from, nonce) {
-            return self.follow_fallback(now);
+            return;
         }
         let Some((endpoint, done)) = self.survey.handle_pong(now, from, nonce) else {
             self.ctx.stats.drop(DropReason::Unauthentic);

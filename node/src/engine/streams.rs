@@ -17,7 +17,6 @@ impl Node {
     pub fn handle_stream_up(&mut self, now: Instant, id: StreamId) {
         self.ctx.now = now;
         self.ctx.fallback.handle_up(now, id);
-        self.follow_fallback(now);
     }
 
     /// The stream could not be opened, or has ended.
@@ -58,10 +57,7 @@ impl Node {
         for ping in self.ctx.fallback.handle_timeout(now, &mut self.ctx.rng) {
             self.ctx.transmit_as_it_is(ping);
         }
-    }
-
-    /// Endpoints whose datagrams go another way than before have moved.
-    pub(super) fn follow_fallback(&mut self, now: Instant) {
+        // Endpoints whose datagrams go another way than before have moved.
         for endpoint in self.ctx.fallback.take_changed() {
             let change = self.interfaces.renew(endpoint);
             self.interfaces_changed(now, &change);

@@ -13,11 +13,11 @@
 //! has moved to another network that is numbered alike: sessions stay, paths are proven anew.
 
 mod stream;
+mod watch;
 
 use alloc::collections::vec_deque::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use ntm_proto::rng::Rng;
 use ntm_proto::time::Instant;
@@ -30,67 +30,18 @@ use crate::context::Transmit;
 use crate::interface::{Change, Endpoint};
 use stream::{Due, Stream};
 pub use stream::{StreamId, StreamOrder};
+use watch::{Blocked, State, Watch};
 
-/// How long servers may leave an endpoint without any answer before it asks whether UDP works at all.
-const SILENT: Duration = Duration::from_millis(700);
-/// Pauses after the pings that ask; after the last, UDP counts as blocked.
-const ASK: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(300), Duration::from_millis(400)];
-/// After an answer UDP is not doubted again for so long: it may be the coordinator that is gone.
-const BELIEVED: Duration = Duration::from_secs(10);
-/// Pauses between pings that ask whether UDP works again.
-const ASK_AGAIN: [Duration; 5] = [
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(20),
-    Duration::from_secs(40),
-];
-/// Pauses between streams that came to nothing.
-const CONNECT_AGAIN: [Duration; 6] = [
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(20),
-    Duration::from_secs(40),
-];
 /// Relays known at a time.
 const MAX_KNOWN: usize = 64;
 /// Relays that one ping goes to.
 const MAX_ASKED: usize = 2;
 /// Pings whose answers may still come.
 const MAX_PINGS: usize = 64;
+/// Orders that wait for the driver; the oldest go first.
+const MAX_ORDERS: usize = 64;
 /// Streams at a time, those that are being opened counted.
 const MAX_STREAMS: usize = 16;
-
-/// What an endpoint knows of its network.
-#[derive(Debug)]
-struct Watch {
-    endpoint: Endpoint,
-    /// Since when servers have been sent to without any answer.
-    unanswered: Option<Instant>,
-    believed_until: Instant,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Heard,
-    Asking { sent: usize, next_at: Instant },
-    Blocked(Blocked),
-}
-
-#[derive(Debug)]
-struct Blocked {
-    asked: usize,
-    ask_at: Instant,
-    /// Streams begun since one last proved good.
-    attempts: usize,
-    /// When the next is begun; far in the future while there is one.
-    connect_at: Instant,
-    /// Some stream was up, so that the rest of the engine has been told.
-    carried: bool,
-}
 
 /// A ping by UDP.
 #[derive(Debug)]
@@ -136,9 +87,7 @@ impl Fallback {
             self.watches.retain(|watch| watch.endpoint != *gone);
             self.close_all(*gone);
         }
-        let watch =
-            |&endpoint| Watch { endpoint, unanswered: None, believed_until: Instant::ZERO, state: State::Heard };
-        self.watches.extend(change.come.iter().map(watch));
+        self.watches.extend(change.come.iter().copied().map(Watch::new));
     }
 
     /// A datagram is about to leave: as it is, or as a frame of the stream that carries it.
@@ -197,7 +146,8 @@ impl Fallback {
 
     /// The node does no more: its streams are closed.
     pub(crate) fn end(&mut self) {
-        self.orders.extend(self.streams.drain(..).map(|stream| StreamOrder::Close(stream.id)));
+        let open = core::mem::take(&mut self.streams);
+        open.iter().for_each(|stream| self.order(StreamOrder::Close(stream.id)));
         for watch in &mut self.watches {
             (watch.state, watch.unanswered) = (State::Heard, None);
         }
@@ -217,6 +167,9 @@ impl Fallback {
     }
 
     pub(crate) fn next_timeout(&self) -> Instant {
+        if !self.changed.is_empty() {
+            return Instant::ZERO;
+        }
         if self.relays.is_empty() {
             return Instant::FAR_FUTURE;
         }
@@ -235,9 +188,9 @@ impl Fallback {
             }
             if let Some(attempt) = due.connect {
                 let relays: Vec<SocketAddr> = self.reachable(endpoint).collect();
-                match relays.len() {
-                    0 => self.blocked(endpoint).into_iter().for_each(|blocked| blocked.connect_again(now)),
-                    known => self.begin(now, endpoint, relays[attempt % known], true),
+                match relays.get(attempt % relays.len().max(1)) {
+                    Some(&relay) => self.begin(now, endpoint, relay, true),
+                    None => self.connect_again(now, endpoint),
                 }
             }
         }
@@ -252,7 +205,7 @@ impl Fallback {
         stream.open(now);
         let (endpoint, is_home) = (stream.endpoint, stream.is_home);
         if let Some(blocked) = self.blocked(endpoint).filter(|_| is_home) {
-            (blocked.carried, blocked.asked, blocked.ask_at) = (true, 0, now + ASK_AGAIN[0]);
+            blocked.carried_from(now);
             self.changed.push(endpoint);
         }
     }
@@ -260,8 +213,8 @@ impl Fallback {
     pub(crate) fn handle_down(&mut self, now: Instant, id: StreamId) {
         let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return };
         let Stream { endpoint, is_home, .. } = self.streams.swap_remove(at);
-        if let Some(blocked) = self.blocked(endpoint).filter(|_| is_home) {
-            blocked.connect_again(now);
+        if is_home {
+            self.connect_again(now, endpoint);
         }
     }
 
@@ -281,6 +234,12 @@ impl Fallback {
     fn blocked(&mut self, endpoint: Endpoint) -> Option<&mut Blocked> {
         let watch = self.watches.iter_mut().find(|watch| watch.endpoint == endpoint)?;
         if let State::Blocked(blocked) = &mut watch.state { Some(blocked) } else { None }
+    }
+
+    fn connect_again(&mut self, now: Instant, endpoint: Endpoint) {
+        if let Some(blocked) = self.blocked(endpoint) {
+            blocked.connect_again(now);
+        }
     }
 
     /// UDP works from this endpoint.
@@ -320,20 +279,37 @@ impl Fallback {
     }
 
     fn begin(&mut self, now: Instant, endpoint: Endpoint, relay: SocketAddr, is_home: bool) {
-        let is_there = self.streams.iter().any(|stream| stream.endpoint == endpoint && stream.relay == relay);
-        if is_there || self.streams.len() >= MAX_STREAMS {
+        let mut streams = self.streams.iter_mut();
+        if let Some(stream) = streams.find(|stream| stream.endpoint == endpoint && stream.relay == relay) {
+            // One that was opened for a bind takes what is for the coordinators as well.
+            if is_home && !stream.is_home {
+                stream.is_home = true;
+                self.changed.extend(stream.is_up().then_some(endpoint));
+            }
+            return;
+        }
+        if self.streams.len() >= MAX_STREAMS {
+            if is_home {
+                self.connect_again(now, endpoint);
+            }
             return;
         }
         self.last_stream = self.last_stream.wrapping_add(1);
         let id = StreamId(self.last_stream);
         self.streams.push(Stream::new(now, id, endpoint, relay, is_home));
-        self.orders.push_back(StreamOrder::Open { id, interface: endpoint.interface, from: endpoint.address, relay });
+        self.order(StreamOrder::Open { id, interface: endpoint.interface, from: endpoint.address, relay });
     }
 
     fn close_all(&mut self, endpoint: Endpoint) {
-        let closing = self.streams.iter().filter(|stream| stream.endpoint == endpoint);
-        self.orders.extend(closing.map(|stream| StreamOrder::Close(stream.id)));
-        self.streams.retain(|stream| stream.endpoint != endpoint);
+        let closing: Vec<Stream> = self.streams.extract_if(.., |stream| stream.endpoint == endpoint).collect();
+        closing.iter().for_each(|stream| self.order(StreamOrder::Close(stream.id)));
+    }
+
+    fn order(&mut self, order: StreamOrder) {
+        if self.orders.len() >= MAX_ORDERS {
+            self.orders.pop_front();
+        }
+        self.orders.push_back(order);
     }
 
     fn run_streams(&mut self, now: Instant, rng: &mut Rng) -> Vec<Transmit> {
@@ -347,83 +323,10 @@ impl Fallback {
             }
         }
         for id in over {
-            self.orders.push_back(StreamOrder::Close(id));
+            self.order(StreamOrder::Close(id));
             self.handle_down(now, id);
         }
         pings
-    }
-}
-
-/// What is to be done for an endpoint now.
-#[derive(Default)]
-struct Todo {
-    ask: bool,
-    /// Begin a stream: the how manyeth since one was good.
-    connect: Option<usize>,
-}
-
-impl Watch {
-    fn next_timeout(&self) -> Instant {
-        match &self.state {
-            State::Heard => self.unanswered.map_or(Instant::FAR_FUTURE, |since| since + SILENT),
-            State::Asking { next_at, .. } => *next_at,
-            State::Blocked(blocked) => blocked.ask_at.min(blocked.connect_at),
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Todo {
-        if now < self.next_timeout() {
-            return Todo::default();
-        }
-        match &mut self.state {
-            State::Heard => {
-                self.state = State::Asking { sent: 1, next_at: now + ASK[0] };
-                Todo { ask: true, connect: None }
-            }
-            State::Asking { sent, next_at } => match ASK.get(*sent) {
-                Some(&pause) => {
-                    (*sent, *next_at) = (*sent + 1, now + pause);
-                    Todo { ask: true, connect: None }
-                }
-                None => {
-                    let (ask_at, connect_at) = (now + ASK_AGAIN[0], Instant::FAR_FUTURE);
-                    let blocked = Blocked { asked: 0, ask_at, attempts: 1, connect_at, carried: false };
-                    self.state = State::Blocked(blocked);
-                    Todo { ask: false, connect: Some(0) }
-                }
-            },
-            State::Blocked(blocked) => blocked.handle_timeout(now),
-        }
-    }
-
-    /// UDP works.
-    fn believe(&mut self, now: Instant) {
-        self.state = State::Heard;
-        self.unanswered = None;
-        self.believed_until = now + BELIEVED;
-    }
-}
-
-impl Blocked {
-    fn handle_timeout(&mut self, now: Instant) -> Todo {
-        let mut todo = Todo::default();
-        if now >= self.ask_at {
-            todo.ask = true;
-            self.asked += 1;
-            self.ask_at = now + ASK_AGAIN[self.asked.min(ASK_AGAIN.len() - 1)];
-        }
-        if now >= self.connect_at {
-            // Where UDP works again, its pong is there before the stream is.
-            todo.ask = true;
-            todo.connect = Some(self.attempts);
-            self.attempts += 1;
-            self.connect_at = Instant::FAR_FUTURE;
-        }
-        todo
-    }
-
-    fn connect_again(&mut self, now: Instant) {
-        self.connect_at = now + CONNECT_AGAIN[self.attempts.saturating_sub(1).min(CONNECT_AGAIN.len() - 1)];
     }
 }
 

@@ -77,7 +77,7 @@ fn servers_that_answer_nothing_are_pinged_and_then_a_stream_is_asked_for() {
     assert_eq!(bench.fallback.next_timeout(), Instant::FAR_FUTURE, "a peer may be silent");
     bench.send(0, DIRECTOR, b"registration");
     let pings = bench.run(2_000);
-    assert_eq!(pings.len(), ASK.len() * RELAYS.len());
+    assert_eq!(pings.len(), 3 * RELAYS.len());
     assert!(pings.iter().all(|(_, ping)| ping.stream.is_none()));
     assert!(matches!(bench.fallback.poll_order(), Some(StreamOrder::Open { .. })));
     assert_eq!(bench.fallback.poll_order(), None, "one stream");
@@ -153,6 +153,21 @@ fn a_bind_at_another_relay_has_a_stream_of_its_own_until_nobody_uses_it() {
 }
 
 #[test]
+fn a_stream_that_was_opened_for_a_bind_takes_over_what_is_for_the_coordinators() {
+    let mut bench = Bench::new();
+    let home = bench.until_carried();
+    bench.send(3_000, RELAYS[1], &[6; 84]);
+    let Some(StreamOrder::Open { id, .. }) = bench.fallback.poll_order() else { panic!("a stream") };
+    bench.fallback.handle_up(at(3_100), id);
+    bench.fallback.handle_down(at(3_200), home);
+    assert_eq!(bench.send(3_300, DIRECTOR, b"update").stream, None);
+    bench.run(4_000);
+    assert_eq!(bench.send(4_000, DIRECTOR, b"update").stream, Some(id));
+    assert_eq!(bench.fallback.take_changed(), [endpoint(0, HERE)]);
+    assert_eq!(bench.fallback.poll_order(), None, "no other is needed");
+}
+
+#[test]
 fn streams_that_come_to_nothing_are_tried_at_the_next_relay_and_ever_more_slowly() {
     let mut bench = Bench::new();
     let (mut now, mut id) = bench.until_blocked();
@@ -187,6 +202,25 @@ fn a_pong_by_udp_brings_the_endpoint_back() {
     assert_eq!(bench.fallback.take_changed(), [endpoint(0, HERE)]);
     assert_eq!(bench.fallback.poll_order(), Some(StreamOrder::Close(id)));
     assert_eq!(bench.send(5_000, DIRECTOR, b"update").stream, None);
+}
+
+#[test]
+fn an_answer_while_no_stream_is_up_brings_the_endpoint_back_as_well() {
+    let mut bench = Bench::new();
+    let id = bench.until_carried();
+    bench.fallback.handle_down(at(3_000), id);
+    assert!(bench.fallback.take_changed().is_empty(), "there is no other way yet");
+    bench.fallback.heard(at(3_100), endpoint(0, HERE));
+    assert!(bench.fallback.next_timeout() <= at(3_100), "the rest of the engine is told at once");
+    assert_eq!(bench.fallback.take_changed(), [endpoint(0, HERE)]);
+}
+
+#[test]
+fn orders_that_nobody_takes_are_bounded() {
+    let mut bench = Bench::new();
+    bench.send(0, DIRECTOR, b"registration");
+    bench.run(24 * 3_600_000);
+    assert_eq!(bench.fallback.orders.len(), MAX_ORDERS);
 }
 
 #[test]
