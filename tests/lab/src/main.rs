@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::experiments::{beginnings, connectivity, faults, handover, optimisation, second_interface, soak};
+use self::experiments::{beginnings, bindings, connectivity, faults, handover, optimisation, second_interface, soak};
 use self::report::{Claims, Report};
 use self::run::domain::Files;
 
@@ -53,6 +53,14 @@ enum Command {
     Faults(Places),
     /// From the relay to a direct path
     Optimisation(Places),
+    /// Paper 002, 4.4: programs in several languages with each other, one of each pair moving
+    Bindings {
+        #[command(flatten)]
+        places: Places,
+        /// What tests/bindings says of such a program; its name says the language
+        #[arg(long = "language", required = true)]
+        languages: Vec<PathBuf>,
+    },
     /// What holds on any machine, however busy: table 1, a move into each network, beginnings
     Quick(Places),
 }
@@ -86,7 +94,7 @@ impl Places {
     }
 }
 
-type Experiment = fn(&Files, &mut Report) -> io::Result<()>;
+type Experiment<'a> = &'a dyn Fn(&Files, &mut Report) -> io::Result<()>;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
@@ -94,19 +102,25 @@ fn main() -> ExitCode {
         Command::Finish { devices } => {
             devices.iter().try_for_each(|device| kernel::device::finish_frames(device)).map(|()| true)
         }
-        Command::Table1(places) => judged("table1", &places, connectivity::table1),
-        Command::Nats(places) => judged("nats", &places, connectivity::nats),
-        Command::Handover(places) => judged("handover", &places, handover::full),
-        Command::SecondInterface(places) => judged("second-interface", &places, second_interface::full),
-        Command::Setup(places) => judged("setup", &places, beginnings::full),
-        Command::Soak(places) => judged("soak", &places, soak::full),
-        Command::Faults(places) => judged("faults", &places, faults::full),
-        Command::Optimisation(places) => judged("optimisation", &places, optimisation::full),
+        Command::Table1(places) => judged("table1", &places, &connectivity::table1),
+        Command::Nats(places) => judged("nats", &places, &connectivity::nats),
+        Command::Handover(places) => judged("handover", &places, &handover::full),
+        Command::SecondInterface(places) => judged("second-interface", &places, &second_interface::full),
+        Command::Setup(places) => judged("setup", &places, &beginnings::full),
+        Command::Soak(places) => judged("soak", &places, &soak::full),
+        Command::Faults(places) => judged("faults", &places, &faults::full),
+        Command::Optimisation(places) => judged("optimisation", &places, &optimisation::full),
+        Command::Bindings { places, languages } => run(
+            "bindings",
+            &places,
+            Claims::All,
+            &[("bindings", &|files, report| bindings::full(files, &languages, report))],
+        ),
         Command::Quick(places) => run(
             "quick",
             &places,
             Claims::Timeless,
-            &[("table1", connectivity::table1), ("handover", handover::quick), ("setup", beginnings::quick)],
+            &[("table1", &connectivity::table1), ("handover", &handover::quick), ("setup", &beginnings::quick)],
         ),
     };
     match outcome {
@@ -120,12 +134,12 @@ fn main() -> ExitCode {
 }
 
 /// An experiment with everything it claims.
-fn judged(name: &str, places: &Places, experiment: Experiment) -> io::Result<bool> {
+fn judged(name: &str, places: &Places, experiment: Experiment<'_>) -> io::Result<bool> {
     run(name, places, Claims::All, &[(name, experiment)])
 }
 
 /// Runs experiments in the sandbox, one after the other; whether they showed what was claimed.
-fn run(name: &str, places: &Places, claims: Claims, experiments: &[(&str, Experiment)]) -> io::Result<bool> {
+fn run(name: &str, places: &Places, claims: Claims, experiments: &[(&str, Experiment<'_>)]) -> io::Result<bool> {
     sandbox::enter()?;
     let files = places.files()?;
     let mut report = Report::new(claims);
