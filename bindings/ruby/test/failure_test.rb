@@ -31,9 +31,28 @@ class FailureTest < NTMTest
     end
   end
 
-  def test_a_look_up_and_a_connection_have_their_own_time_limits
-    assert_raises(Errno::ETIMEDOUT) { NTMTCPSocket.new("nobody.ntm.example", 7, resolv_timeout: 0) }
-    assert_raises(Errno::ETIMEDOUT) { NTMTCPSocket.new(PEER, 7, connect_timeout: 0) }
+  def test_a_connection_has_a_time_limit
+    output, told = IO.pipe
+    stopped = spawn(Processes.node("c"), RbConfig.ruby, "-w", "-e", <<~RUBY, out: told)
+      require "ntmfw"
+      NTMTCPServer.new(7)
+      puts "serving"
+      $stdout.flush
+      sleep
+    RUBY
+    assert_equal "serving\n", output.gets
+    Process.kill(:STOP, stopped)
+    assert_raises(Errno::ETIMEDOUT) { NTMTCPSocket.new("c.ntm.example", 7, connect_timeout: 0.1) }
+  ensure
+    Process.kill(:KILL, stopped)
+    Process.wait(stopped)
+  end
+
+  def test_a_look_up_is_waited_for_as_long_as_wanted
+    silent, writer = IO.pipe
+    silent.autoclose = false
+    assert_nil NTMfw::Background.answer(silent.fileno, 0.01)
+    writer.close
   end
 
   def test_a_port_that_is_taken_is_said_so

@@ -30,11 +30,18 @@ module Processes
     raise "the peer does not serve: #{line}" unless line == "serving\n"
   end
 
-  # Runs a Ruby program to its end.
+  # Runs a Ruby program to its end, which is not waited for for ever.
   # @return [Array(String, Process::Status)] all it said
   def self.run(program, environment = {}, label: "c")
-    said = IO.popen(node(label).merge(environment), [RbConfig.ruby, "-w", "-e", program], err: %i[child out], &:read)
-    [said, Process.last_status]
+    output, told = IO.pipe
+    id = spawn(node(label).merge(environment), RbConfig.ruby, "-w", "-e", program, %i[out err] => told)
+    told.close
+    said = Timeout.timeout(PATIENCE) { output.read }
+    [said, Process.wait2(id).last]
+  rescue Timeout::Error
+    Process.kill(:KILL, id)
+    Process.wait(id)
+    raise
   end
 end
 
@@ -61,6 +68,14 @@ class NTMTest < Minitest::Test
       sleep 0.01
     end
     found
+  end
+
+  # Sends a datagram, again where it or its answer is lost, until the block takes an answer.
+  def ask(socket, *message)
+    loop do
+      socket.send(*message)
+      return yield if socket.wait_readable(1)
+    end
   end
 
   # The thread waits for something, which is a matter of moments.

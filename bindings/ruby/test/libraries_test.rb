@@ -8,7 +8,7 @@ require "openssl"
 class LibrariesTest < NTMTest
   def test_net_http_asks_webrick
     assert_equal "GET /page ", Net::HTTP.get(PEER, "/page")
-    answer = Net::HTTP.post(URI("http://#{PEER}/form"), "x" * 100_000)
+    answer = Net::HTTP.post(URI("http://#{PEER}/form"), "x" * 100_000, "Content-Type" => "text/plain")
     assert_equal "POST /form #{"x" * 100_000}", answer.body
   end
 

@@ -85,8 +85,7 @@ class WaitingTest < NTMTest
       end
       Fiber.schedule do
         socket = NTMUDPSocket.new
-        socket.send("datagram", 0, PEER, 7)
-        said << socket.recv(100)
+        said << ask(socket, "datagram", 0, PEER, 7) { socket.recv(100) }
         socket.close
       end
       said << "all begun"

@@ -17,7 +17,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::experiments::{beginnings, connectivity, faults, handover, loss, optimisation, second_interface, soak};
+use self::experiments::{
+    beginnings, bindings, connectivity, faults, handover, loss, optimisation, second_interface, soak,
+};
 use self::report::{Claims, Report};
 use self::run::domain::Files;
 
@@ -75,6 +77,14 @@ enum Command {
         places: Places,
         #[command(flatten)]
         grid: loss::Grid,
+    },
+    /// Paper 002, 4.4: programs in several languages with each other, one of each pair moving
+    Bindings {
+        #[command(flatten)]
+        places: Places,
+        /// What tests/bindings says of such a program; its name says the language
+        #[arg(long = "language", required = true)]
+        languages: Vec<PathBuf>,
     },
     /// What holds on any machine, however busy: table 1, networks without UDP, a move into each network, beginnings
     Quick(Places),
@@ -137,6 +147,12 @@ fn main() -> ExitCode {
         Command::Loss { places, grid } => {
             judged("loss", &places, &|files: &Files, report: &mut Report| loss::run(&grid, files, report))
         }
+        Command::Bindings { places, languages } => run(
+            "bindings",
+            &places,
+            Claims::All,
+            &[("bindings", &|files, report| bindings::full(files, &languages, report))],
+        ),
         Command::Quick(places) => run(
             "quick",
             &places,

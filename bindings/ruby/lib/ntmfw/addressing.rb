@@ -75,6 +75,13 @@ module NTMfw
       end
     end
 
+    # What the call gives; where it found that this was closed meanwhile, Ruby's own error for that.
+    def unless_closed
+      yield
+    rescue Errno::ENOTSOCK
+      raise IOError, "stream closed in another thread"
+    end
+
     # Makes this object, which has no descriptor yet, the one of this descriptor.
     def adopt(descriptor)
       IO.instance_method(:initialize).bind_call(self, descriptor, "r+b")

@@ -11,7 +11,8 @@ module NTMfw
       plain = Addrinfo.new(packed, nil, kind)
       # A socket that takes both families knows an IPv4 address as one of IPv6.
       plain = Addrinfo.new(Socket.sockaddr_in(plain.ip_port, plain.ipv6_to_ipv4.ip_address)) if plain.ipv6_v4mapped?
-      new(plain.to_sockaddr, kind, named ? Native.name_of(plain.to_sockaddr) : nil)
+      any = ["0.0.0.0", "::"].include?(plain.ip_address)
+      new(plain.to_sockaddr, kind, named && !any ? Native.name_of(plain.to_sockaddr) : nil)
     end
 
     def initialize(packed, kind, node_name)

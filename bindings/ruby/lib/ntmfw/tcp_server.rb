@@ -44,7 +44,7 @@ class NTMTCPServer < TCPServer
   # @return [Integer] the next connection's descriptor
   def sysaccept
     loop do
-      descriptor = NTMfw::Native.accept(fileno)
+      descriptor = unless_closed { NTMfw::Native.accept(fileno) }
       return descriptor if descriptor
 
       wait_readable

@@ -122,7 +122,7 @@ class NTMUDPSocket < UDPSocket
 
   def send_to(message, flags, address)
     loop do
-      sent = NTMfw::Native.send(fileno, message.to_str, flags, address)
+      sent = unless_closed { NTMfw::Native.send(fileno, message.to_str, flags, address) }
       return sent if sent
 
       wait_writable
@@ -131,7 +131,7 @@ class NTMUDPSocket < UDPSocket
 
   def receive(length, flags)
     loop do
-      received = NTMfw::Native.receive(fileno, length, flags)
+      received = unless_closed { NTMfw::Native.receive(fileno, length, flags) }
       return received if received
 
       wait_readable

@@ -1,6 +1,7 @@
 //! What all experiments begin with: the internet, the domain, and nodes at sites.
 
 use std::io;
+use std::path::Path;
 
 use crate::forward::impairment::Impairment;
 use crate::net::Internet;
@@ -39,10 +40,15 @@ impl Bench {
 
     /// A node that begins; [`Node::ready`] waits for it.
     pub(crate) fn node(&self, name: &str, site: &Site, links: [Impairment; 2]) -> io::Result<Node> {
+        self.node_of(&self.files.agent, name, site, links)
+    }
+
+    /// The same for another program than the agent.
+    pub(crate) fn node_of(&self, program: &Path, name: &str, site: &Site, links: [Impairment; 2]) -> io::Result<Node> {
         let host = self.internet.host(name)?;
         let device = self.internet.device(&host, "wlan0")?;
         let attachment = self.internet.attach(&host, &device, site, links)?;
-        let agent = self.domain.node(&host, &self.files.agent, site.network == Network::Only6)?;
+        let agent = self.domain.node(&host, program, site.network == Network::Only6)?;
         Ok(Node { agent, attachment, device, host })
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod beginnings;
 pub(crate) mod bench;
+pub(crate) mod bindings;
 pub(crate) mod call;
 pub(crate) mod connectivity;
 pub(crate) mod faults;

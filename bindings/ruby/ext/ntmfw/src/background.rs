@@ -79,8 +79,7 @@ fn addresses(name: Option<&CStr>, service: Option<&CStr>, family: c_int, kind: c
     let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
     let mut found = std::ptr::null_mut();
     // SAFETY: null or C strings that live for the call, hints, and room for a pointer.
-    let status =
-        unsafe { (library().getaddrinfo)(pointer(name), pointer(service), &raw const hints, &raw mut found) };
+    let status = unsafe { (library().getaddrinfo)(pointer(name), pointer(service), &raw const hints, &raw mut found) };
     if status != 0 {
         let errno = if status == libc::EAI_SYSTEM { errno() } else { 0 };
         // SAFETY: takes a number and gives a C string of the library's own.

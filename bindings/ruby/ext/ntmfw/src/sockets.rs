@@ -66,9 +66,8 @@ pub(crate) fn carry(ruby: &Ruby, fd: c_int) -> Result<(), Error> {
     let on: c_int = 1;
     let length = size_of::<c_int>() as socklen_t;
     // SAFETY: the value is a number, and lives for the call.
-    let result = unsafe {
-        (library().setsockopt)(fd, SOL_NTMFW, NTMFW_DATA_CARRYING, (&raw const on).cast::<c_void>(), length)
-    };
+    let result =
+        unsafe { (library().setsockopt)(fd, SOL_NTMFW, NTMFW_DATA_CARRYING, (&raw const on).cast::<c_void>(), length) };
     if result < 0 && matches!(crate::failure::errno(), libc::ENOPROTOOPT | libc::EOPNOTSUPP) {
         return Ok(());
     }
@@ -78,8 +77,8 @@ pub(crate) fn carry(ruby: &Ruby, fd: c_int) -> Result<(), Error> {
 /// The socket is closed and its port is free, while the descriptor stays one, of nothing: Ruby's `close` closes the
 /// descriptor by itself, and must not meet somebody else's of the same number.
 pub(crate) fn release(ruby: &Ruby, fd: c_int) -> Result<(), Error> {
-    let nothing = std::fs::File::open("/dev/null")
-        .map_err(|why| Error::new(ruby.exception_io_error(), why.to_string()))?;
+    let nothing =
+        std::fs::File::open("/dev/null").map_err(|why| Error::new(ruby.exception_io_error(), why.to_string()))?;
     // SAFETY: only numbers go in and come out.
     checked(ruby, "close", unsafe { (library().dup2)(nothing.as_raw_fd(), fd) }).map(drop)
 }
@@ -137,12 +136,7 @@ pub(crate) fn send(
 }
 
 /// What came and from where; `nil` where nothing has.
-pub(crate) fn receive(
-    ruby: &Ruby,
-    fd: c_int,
-    most: usize,
-    flags: c_int,
-) -> Result<Option<(RString, RString)>, Error> {
+pub(crate) fn receive(ruby: &Ruby, fd: c_int, most: usize, flags: c_int) -> Result<Option<(RString, RString)>, Error> {
     let mut room = vec![0_u8; most];
     let mut got = None;
     let from = taken_address(ruby, "recvfrom", |address, length| {
