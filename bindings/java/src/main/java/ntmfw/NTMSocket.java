@@ -6,6 +6,7 @@ import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketAddress;
 import java.net.SocketException;
+import java.nio.channels.SocketChannel;
 import ntmfw.internal.Names;
 import ntmfw.internal.StreamImpl;
 
@@ -107,5 +108,10 @@ public class NTMSocket extends Socket {
      */
     public PathInfo getPathInfo() throws SocketException {
         return PathInfo.of(stream.path());
+    }
+
+    /** A channel of Java's own with the connection behind it; the socket's part is over then. */
+    SocketChannel toChannel() throws IOException {
+        return stream.toChannel();
     }
 }

@@ -18,6 +18,7 @@ final class Linux {
     static final int EHOSTUNREACH = 113;
 
     static final int AF_UNSPEC = 0;
+    static final int AF_UNIX = 1;
     static final int AF_INET = 2;
     static final int AF_INET6 = 10;
     static final int SOCK_STREAM = 1;

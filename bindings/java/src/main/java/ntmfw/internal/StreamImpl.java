@@ -10,6 +10,7 @@ import java.net.SocketException;
 import java.net.SocketImpl;
 import java.net.SocketOption;
 import java.net.SocketTimeoutException;
+import java.nio.channels.SocketChannel;
 import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -206,6 +207,17 @@ public final class StreamImpl extends SocketImpl {
     /** How its packets travel. */
     public Paths.Path path() throws SocketException {
         return socket().use(Paths::of);
+    }
+
+    /** A channel of Java's own with this connection behind it. */
+    public SocketChannel toChannel() throws IOException {
+        OpenSocket open = socket();
+        int fd = open.descriptor.enter();
+        try {
+            return StockChannel.over(fd);
+        } finally {
+            open.descriptor.leave();
+        }
     }
 
     @Override
