@@ -8,7 +8,6 @@ use std::time::Instant as HostInstant;
 
 use ntm_node::{Event, Node};
 use ntm_proto::time::Instant;
-use ntm_recovery::Algorithm;
 
 use crate::negotiation::interfaces::{Devices, Known};
 use crate::negotiation::names::Names;
@@ -19,6 +18,7 @@ use crate::negotiation::tidings::Tidings;
 use crate::packet::port::Ports;
 use crate::packet::reader::Reader;
 use crate::stack::Stack;
+use crate::stack::tcp::Streams;
 use crate::stack::timers::Timers;
 use crate::sync::{Lock, Shared};
 
@@ -39,8 +39,7 @@ pub(crate) struct Core {
     interfaces: Known,
     /// Held so that nobody else runs as this node.
     _state: State,
-    /// What holds streams back whose program does not choose.
-    pub(crate) congestion: Algorithm,
+    pub(crate) streams: Streams,
     pub(crate) registration: Registration,
     pub(crate) tidings: Tidings,
     closing: AtomicBool,
@@ -59,7 +58,7 @@ impl Core {
         names: Names,
         interfaces: Known,
         state: State,
-        congestion: Algorithm,
+        streams: Streams,
     ) -> Self {
         Self {
             origin,
@@ -72,7 +71,7 @@ impl Core {
             timers: Timers::default(),
             interfaces,
             _state: state,
-            congestion,
+            streams,
             registration: Registration::default(),
             tidings: Tidings::default(),
             closing: AtomicBool::new(false),

@@ -8,6 +8,8 @@
 //! enrolment_key_file = "/etc/ntmfw/enrolment.key"     # or password_file; mode 0600
 //! cipher = "fastest"                  # or "chacha20-poly1305": that one and no other
 //! congestion_control = "cubic"         # or "bbr": what holds streams back
+//! send_buffer_limit = 4194304         # how far streams' buffers may grow, in bytes
+//! receive_buffer_limit = 6291456
 //!
 //! [interfaces]
 //! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
@@ -19,6 +21,9 @@ use ntm_proto::crypto::{Provider, chacha_only, default_provider};
 use ntm_proto::id::Fqdn;
 use ntm_recovery::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::stack::buffers::Bounds;
+use crate::stack::tcp::Streams;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +54,11 @@ pub(crate) struct Config {
     /// What holds streams back where the program does not say (`TCP_CONGESTION`).
     #[serde(default, deserialize_with = "congestion")]
     pub(crate) congestion_control: Algorithm,
+    /// How far the buffers of streams may grow, in bytes, whose sizes the program does not choose.
+    #[serde(default, deserialize_with = "buffer_limit")]
+    send_buffer_limit: Option<usize>,
+    #[serde(default, deserialize_with = "buffer_limit")]
+    receive_buffer_limit: Option<usize>,
 }
 
 /// What may seal the data between this node and its peers.
@@ -151,6 +161,16 @@ impl Config {
         })
     }
 
+    /// What holds for streams whose programs do not choose.
+    pub(crate) fn streams(&self) -> Streams {
+        let usual = Bounds::default();
+        let buffers = Bounds {
+            send: self.send_buffer_limit.unwrap_or(usual.send),
+            receive: self.receive_buffer_limit.unwrap_or(usual.receive),
+        };
+        Streams { congestion: self.congestion_control, buffers }
+    }
+
     /// Where the state is kept.
     pub(crate) fn state(&self) -> PathBuf {
         let fallback = || {
@@ -183,6 +203,16 @@ fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D
     Algorithm::from_name(&text).ok_or_else(|| D::Error::custom(format!("\"{text}\" is none of {known}")))
 }
 
+/// smoltcp's buffers hold a gigabyte at most; less than a few segments would carry nothing.
+fn buffer_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    const SIZES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 30;
+    let size = usize::deserialize(deserializer)?;
+    if SIZES.contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(D::Error::custom(format!("{size} is not from {} to {}", SIZES.start(), SIZES.end())))
+}
+
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fqdn>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts
@@ -205,6 +235,14 @@ mod tests {
         assert!(wrong("name = \"a\"\nprot = 1").1.contains("prot"));
         assert!(wrong("").1.contains("name"));
         assert!(wrong("name = \"a\"\ncipher = \"rot13\"").1.contains("rot13"));
+    }
+
+    #[test]
+    fn buffers_grow_as_far_as_is_said_within_reason() {
+        let config = Config::parse("name = \"a\"\nsend_buffer_limit = 100000").expect("the file is right");
+        let Bounds { send, receive } = config.streams().buffers;
+        assert_eq!((send, receive), (100_000, Bounds::default().receive));
+        assert_eq!(Config::parse("name = \"a\"\nreceive_buffer_limit = 10").expect_err("too small").0, 2);
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     let netlink = Netlink::open().map_err(|why| StartError::host("interface monitor", why.into()))?;
     let reader = Reader::new(netlink).map_err(|why| StartError::host("descriptors", why.into()))?;
     let interfaces = Known::new(config.interfaces.clone(), config.port);
-    let core = Arc::new(Core::new(origin, node, reader, names, interfaces, state, config.congestion_control));
+    let core = Arc::new(Core::new(origin, node, reader, names, interfaces, state, config.streams()));
     core.refresh_interfaces();
     let control = core.clone();
     let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {
