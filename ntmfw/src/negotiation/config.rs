@@ -10,6 +10,7 @@
 //! congestion_control = "cubic"         # or "bbr": what holds streams back
 //! send_buffer_limit = 4194304         # how far streams' buffers may grow, in bytes
 //! receive_buffer_limit = 6291456
+//! remember_paths = true               # streams begin with what others learnt of their path
 //!
 //! [interfaces]
 //! exclude = ["docker*", "veth*"]      # `*` stands for any end of a name
@@ -59,6 +60,9 @@ pub(crate) struct Config {
     send_buffer_limit: Option<usize>,
     #[serde(default, deserialize_with = "buffer_limit")]
     receive_buffer_limit: Option<usize>,
+    /// Whether streams begin with what others learnt of their path.
+    #[serde(default = "yes")]
+    remember_paths: bool,
 }
 
 /// What may seal the data between this node and its peers.
@@ -168,7 +172,7 @@ impl Config {
             send: self.send_buffer_limit.unwrap_or(usual.send),
             receive: self.receive_buffer_limit.unwrap_or(usual.receive),
         };
-        Streams { congestion: self.congestion_control, buffers }
+        Streams { congestion: self.congestion_control, buffers, remember_paths: self.remember_paths }
     }
 
     /// Where the state is kept.
@@ -201,6 +205,10 @@ fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D
     let text = String::deserialize(deserializer)?;
     let known = Algorithm::ALL.map(Algorithm::name).join(", ");
     Algorithm::from_name(&text).ok_or_else(|| D::Error::custom(format!("\"{text}\" is none of {known}")))
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// smoltcp's buffers hold a gigabyte at most; less than a few segments would carry nothing.

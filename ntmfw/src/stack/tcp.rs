@@ -45,6 +45,8 @@ const HEADER: usize = 20;
 pub(crate) struct Streams {
     pub(crate) congestion: Algorithm,
     pub(crate) buffers: Bounds,
+    /// Whether they begin with what others learnt of their path.
+    pub(crate) remember_paths: bool,
 }
 
 /// What a connection begins with.

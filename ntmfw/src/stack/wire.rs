@@ -75,7 +75,9 @@ impl WayOut {
 
     /// What others learnt of the path is for a connection that is being made.
     pub(crate) fn recall(&mut self, core: &Core, now: Instant) {
-        if let Some(path) = self.sender.path(core, now) {
+        if core.streams.remember_paths
+            && let Some(path) = self.sender.path(core, now)
+        {
             self.recovery.set_memory(&core.stack.memories.of(now, self.destination(), path));
         }
     }

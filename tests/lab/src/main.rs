@@ -60,6 +60,10 @@ enum Command {
         #[command(flatten)]
         grid: loss::Grid,
     },
+    /// Two flows at one narrow place
+    Fairness(Places),
+    /// Many short transfers through one tunnel
+    Shorts(Places),
     /// What holds on any machine, however busy: table 1, a move into each network, beginnings
     Quick(Places),
 }
@@ -110,8 +114,10 @@ fn main() -> ExitCode {
         Command::Faults(places) => judged("faults", &places, &faults::full),
         Command::Optimisation(places) => judged("optimisation", &places, &optimisation::full),
         Command::Loss { places, grid } => {
-            judged("loss", &places, &|files: &Files, report: &mut Report| loss::run(&grid, files, report))
+            judged("loss", &places, &|files: &Files, report: &mut Report| loss::goodput::run(&grid, files, report))
         }
+        Command::Fairness(places) => judged("fairness", &places, &loss::fairness::run),
+        Command::Shorts(places) => judged("shorts", &places, &loss::shorts::run),
         Command::Quick(places) => run(
             "quick",
             &places,
