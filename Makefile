@@ -231,6 +231,20 @@ bench: ## the library beside the kernel and its peers, kept in docs/results/benc
 	@RECORDED_COMMAND='make bench BENCH_ROUNDS=$(BENCH_ROUNDS)' ./packaging/record-result bench \
 		./benches/run --rounds $(BENCH_ROUNDS) --plot docs/results/bench.svg
 
+# Arguments of `ntm-lab loss` for a part of the grid: LOSS='--rates 20,200 --trips 20 --congestion cubic'
+LOSS ?=
+bench-loss: ## one flow over links with loss, beside the kernel's: two hours; LOSS='--rates 20,200 --seconds 5' for a part
+	@./packaging/install-tools lab
+	@RECORDED_COMMAND='make bench-loss LOSS="$(LOSS)"' ./packaging/record-result bench-loss ./tests/lab/run loss release $(LOSS)
+
+bench-fairness: ## two flows at one narrow place, ours and the kernel's: eight minutes
+	@./packaging/install-tools lab
+	@RECORDED_COMMAND='make bench-fairness' ./packaging/record-result bench-fairness ./tests/lab/run fairness release
+
+bench-short: ## 1,000 transfers of 100 KB through one tunnel, beside the kernel's
+	@./packaging/install-tools lab
+	@RECORDED_COMMAND='make bench-short' ./packaging/record-result bench-short ./tests/lab/run shorts release
+
 bench-parts: scale ## figures of the servers' cores
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 

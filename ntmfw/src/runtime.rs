@@ -8,7 +8,6 @@ use std::time::Instant as HostInstant;
 
 use ntm_node::{Event, Node};
 use ntm_proto::time::Instant;
-use ntm_recovery::Algorithm;
 
 use crate::negotiation::interfaces::{Devices, Known};
 use crate::negotiation::names::Names;
@@ -20,6 +19,7 @@ use crate::packet::port::Ports;
 use crate::packet::reader::Reader;
 use crate::packet::streams::Streams;
 use crate::stack::Stack;
+use crate::stack::tcp::StreamDefaults;
 use crate::stack::timers::Timers;
 use crate::sync::{Lock, Shared};
 
@@ -41,8 +41,7 @@ pub(crate) struct Core {
     interfaces: Known,
     /// Held so that nobody else runs as this node.
     _state: State,
-    /// What holds streams back whose program does not choose.
-    pub(crate) congestion: Algorithm,
+    pub(crate) stream_defaults: StreamDefaults,
     pub(crate) registration: Registration,
     pub(crate) tidings: Tidings,
     closing: AtomicBool,
@@ -62,7 +61,7 @@ impl Core {
         names: Names,
         interfaces: Known,
         state: State,
-        congestion: Algorithm,
+        stream_defaults: StreamDefaults,
     ) -> Self {
         Self {
             origin,
@@ -76,7 +75,7 @@ impl Core {
             timers: Timers::default(),
             interfaces,
             _state: state,
-            congestion,
+            stream_defaults,
             registration: Registration::default(),
             tidings: Tidings::default(),
             closing: AtomicBool::new(false),

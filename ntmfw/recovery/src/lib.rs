@@ -40,6 +40,7 @@ mod wire;
 
 pub use congestion::{Algorithm, RateSample};
 pub use memory::PathMemory;
+pub use receiver::WindowGrowth;
 pub use recovery::{Config, Recovery, Transmit};
 pub use sender::View;
 pub use wire::Ecn;

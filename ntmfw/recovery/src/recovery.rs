@@ -10,7 +10,7 @@ use ntm_proto::time::Instant;
 use crate::congestion::Algorithm;
 use crate::handshake::{Agreement, Handshake};
 use crate::memory::PathMemory;
-use crate::receiver::{Blocks, Fate, Receiver};
+use crate::receiver::{Blocks, Fate, Growth, Receiver, WindowGrowth};
 use crate::sender::{Ack, Departure, News, Sender, View};
 use crate::seq::{self, Position};
 use crate::wire::{ACK, CWR, ECE, Ecn, FIN, Fields, Headers, MAX_BLOCKS, PSH, RST, SYN, Segment};
@@ -23,6 +23,8 @@ pub struct Config {
     pub ecn: bool,
     /// What is known of the path.
     pub memory: PathMemory,
+    /// How much of smoltcp's receive buffer is offered; all of it where nothing is said.
+    pub window_growth: Option<WindowGrowth>,
 }
 
 /// A segment that leaves: cut to `segment` bytes of payload each where it has more.
@@ -55,9 +57,12 @@ struct Flow {
     sender: Sender,
     receiver: Receiver,
     headers: Headers,
-    /// What smoltcp acknowledged last, and the window it offered.
+    /// What smoltcp acknowledged last, and where the window ends that it offered then.
     acknowledged: Position,
-    window: u16,
+    offered: Position,
+    growth: Option<Growth>,
+    /// What the application took since then.
+    taken: u64,
     /// The peer was not told yet.
     ack_due: bool,
     /// The peer's window as it stood on the wire.
@@ -194,6 +199,11 @@ impl Recovery {
         }
     }
 
+    /// The application took bytes that smoltcp had received; whether the peer is to hear of it now.
+    pub fn handle_read(&mut self, now: Instant, bytes: usize) -> bool {
+        self.flow.as_mut().is_some_and(|flow| flow.handle_read(now, bytes as u64))
+    }
+
     /// The connection is over: nothing is sent again.
     pub fn stop(&mut self) {
         if let Some(flow) = &mut self.flow {
@@ -238,13 +248,15 @@ impl Flow {
             receiver: Receiver::new(receive_from, agreement.own_scale, selective),
             headers: Headers::default(),
             acknowledged: receive_from,
-            window: 0,
+            offered: receive_from + agreement.offered,
+            growth: config.window_growth.map(Growth::new),
+            taken: 0,
             ack_due: false,
             peer_window: 0,
             bare: None,
             probe: None,
         };
-        flow.receiver.offer(receive_from, agreement.offered);
+        flow.receiver.offer(receive_from, agreement.offered, 0);
         flow.settle(agreement);
         flow
     }
@@ -302,8 +314,31 @@ impl Flow {
         let acknowledged = seq::extend(self.receiver.next(), read.acknowledgment);
         self.ack_due |= acknowledged > self.acknowledged;
         self.acknowledged = acknowledged;
-        self.window = read.window;
-        self.receiver.offer(acknowledged, u64::from(read.window) << self.agreement.own_scale);
+        let window = u64::from(read.window) << self.agreement.own_scale;
+        self.offered = acknowledged + window;
+        self.taken = 0;
+        self.receiver.offer(acknowledged, window, self.growth.as_ref().map_or(0, Growth::withheld));
+    }
+
+    fn handle_read(&mut self, now: Instant, bytes: u64) -> bool {
+        let Some(growth) = &mut self.growth else { return false };
+        growth.take(now, bytes, self.sender.shortest_trip());
+        self.taken += bytes;
+        let edge = (self.offered + self.taken).saturating_sub(growth.withheld()).min(self.offered);
+        // smoltcp tells of more room when its own window was small; it knows nothing of what is withheld of it.
+        let short = self.receiver.edge().saturating_sub(self.receiver.next()) <= growth.limit() / 2;
+        let tells = short && edge >= self.receiver.edge() + growth.limit() / 4;
+        if tells {
+            self.receiver.widen(edge);
+            self.ack_due = true;
+        }
+        tells
+    }
+
+    /// The window as it stands in a segment that acknowledges so much.
+    fn window(&self, acknowledged: Position) -> u16 {
+        let window = self.receiver.edge().saturating_sub(acknowledged) >> self.agreement.own_scale;
+        u16::try_from(window).unwrap_or(u16::MAX)
     }
 
     fn handle_incoming(&mut self, now: Instant, segment: &Segment<'_>, ecn: Ecn) -> bool {
@@ -376,6 +411,7 @@ impl Flow {
     }
 
     fn depart(&mut self, departure: &Departure) -> Option<Transmit<'_>> {
+        let window = self.window(self.acknowledged);
         let Self { sender, receiver, headers, .. } = self;
         let piece = sender.piece(departure)?;
         let mut flags = ACK;
@@ -386,7 +422,7 @@ impl Flow {
         let headers = headers.write(&Fields {
             sequence: seq::wire(departure.start),
             acknowledgment: seq::wire(self.acknowledged),
-            window: self.window,
+            window,
             flags,
             blocks: &[],
             payload: piece.payload.len(),
@@ -399,12 +435,12 @@ impl Flow {
     /// An acknowledgment of all that is in order, with these blocks.
     fn acknowledge(&mut self, (blocks, count): &Blocks) -> Transmit<'_> {
         let next = self.receiver.next();
-        let window = self.receiver.edge().saturating_sub(next) >> self.agreement.own_scale;
+        let window = self.window(next);
         self.ack_due = false;
         let headers = self.headers.write(&Fields {
             sequence: seq::wire(self.sender.nxt()),
             acknowledgment: seq::wire(next),
-            window: u16::try_from(window).unwrap_or(u16::MAX),
+            window,
             flags: ACK | if self.receiver.echoes() { ECE } else { 0 },
             blocks: &blocks[..*count],
             payload: 0,

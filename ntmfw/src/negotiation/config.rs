@@ -7,6 +7,9 @@ use ntm_proto::id::Fqdn;
 use ntm_recovery::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::stack::buffers::Bounds;
+use crate::stack::tcp::StreamDefaults;
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
@@ -39,6 +42,14 @@ pub(crate) struct Config {
     /// What holds streams back where the program does not say (`TCP_CONGESTION`).
     #[serde(default, deserialize_with = "congestion")]
     pub(crate) congestion_control: Algorithm,
+    /// How far the buffers of streams may grow, in bytes, whose sizes the program does not choose.
+    #[serde(default, deserialize_with = "buffer_limit")]
+    send_buffer_limit: Option<usize>,
+    #[serde(default, deserialize_with = "buffer_limit")]
+    receive_buffer_limit: Option<usize>,
+    /// Whether streams begin with what others learnt of their path.
+    #[serde(default = "yes")]
+    remember_paths: bool,
 }
 
 /// What may seal the data between this node and its peers.
@@ -141,6 +152,16 @@ impl Config {
         })
     }
 
+    /// What holds for streams whose programs do not choose.
+    pub(crate) fn stream_defaults(&self) -> StreamDefaults {
+        let usual = Bounds::default();
+        let buffers = Bounds {
+            send: self.send_buffer_limit.unwrap_or(usual.send),
+            receive: self.receive_buffer_limit.unwrap_or(usual.receive),
+        };
+        StreamDefaults { congestion: self.congestion_control, buffers, remember_paths: self.remember_paths }
+    }
+
     /// Where the state is kept.
     pub(crate) fn state(&self) -> PathBuf {
         let fallback = || {
@@ -175,6 +196,20 @@ fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D
     let text = String::deserialize(deserializer)?;
     let known = Algorithm::ALL.map(Algorithm::name).join(", ");
     Algorithm::from_name(&text).ok_or_else(|| D::Error::custom(format!("\"{text}\" is none of {known}")))
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// smoltcp's buffers hold a gigabyte at most; less than a few segments would carry nothing.
+fn buffer_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    const SIZES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 30;
+    let size = usize::deserialize(deserializer)?;
+    if SIZES.contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(D::Error::custom(format!("{size} is not from {} to {}", SIZES.start(), SIZES.end())))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fqdn>, D::Error> {
@@ -216,6 +251,14 @@ mod tests {
         assert!(wrong("name = \"a\"\nprot = 1").1.contains("prot"));
         assert!(wrong("").1.contains("name"));
         assert!(wrong("name = \"a\"\ncipher = \"rot13\"").1.contains("rot13"));
+    }
+
+    #[test]
+    fn buffers_grow_as_far_as_is_said_within_reason() {
+        let config = Config::parse("name = \"a\"\nsend_buffer_limit = 100000").expect("the file is right");
+        let Bounds { send, receive } = config.stream_defaults().buffers;
+        assert_eq!((send, receive), (100_000, Bounds::default().receive));
+        assert_eq!(Config::parse("name = \"a\"\nreceive_buffer_limit = 10").expect_err("too small").0, 2);
     }
 
     #[test]

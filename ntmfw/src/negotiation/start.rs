@@ -120,7 +120,7 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     let reader = Reader::new(netlink).map_err(|why| StartError::host("descriptors", why.into()))?;
     let streams = Streams::new(config.relay_tls_port);
     let interfaces = Known::new(config.interfaces.clone(), config.port);
-    let core = Arc::new(Core::new(origin, node, reader, streams, names, interfaces, state, config.congestion_control));
+    let core = Arc::new(Core::new(origin, node, reader, streams, names, interfaces, state, config.stream_defaults()));
     core.refresh_interfaces();
     let control = core.clone();
     let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {

@@ -11,6 +11,7 @@ use ntm_recovery::Algorithm;
 
 use crate::errno::{Errno, Result};
 use crate::socket::state::{Kind, Socket};
+use crate::stack::buffers::FIRST;
 use crate::stack::endpoint::Manner;
 use crate::stack::ip::{DEFAULT_HOPS, Stamp};
 use crate::stack::tcp::TcpOptions;
@@ -114,11 +115,10 @@ impl Default for Options {
 impl Options {
     /// What a TCP connection must know of it.
     pub(crate) fn tcp(&self) -> TcpOptions {
-        let usual = TcpOptions::default();
         let none = Manner::default();
         TcpOptions {
-            receive_buffer: self.receive_buffer.unwrap_or(usual.receive_buffer),
-            send_buffer: self.send_buffer.unwrap_or(usual.send_buffer),
+            receive_buffer: self.receive_buffer,
+            send_buffer: self.send_buffer,
             no_delay: self.no_delay,
             cork: self.cork,
             keep_alive: self.keep_alive.then(|| seconds(self.keep_idle)),
@@ -239,7 +239,6 @@ pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>>
         return Ok(flag(*on));
     }
     let size = |bytes: usize| int(c_int::try_from(bytes * 2).unwrap_or(c_int::MAX));
-    let usual = TcpOptions::default();
     let hops = |hops: Option<u8>| int(hops.unwrap_or(DEFAULT_HOPS).into());
     let mtu = || int(c_int::try_from(ntm_node::VIRTUAL_MTU).unwrap_or_default());
     Ok(match (level, name) {
@@ -257,8 +256,8 @@ pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>>
             drop(options);
             flag(socket.listener().is_some())
         }
-        (libc::SOL_SOCKET, libc::SO_RCVBUF) => size(options.receive_buffer.unwrap_or(usual.receive_buffer)),
-        (libc::SOL_SOCKET, libc::SO_SNDBUF) => size(options.send_buffer.unwrap_or(usual.send_buffer)),
+        (libc::SOL_SOCKET, libc::SO_RCVBUF) => size(options.receive_buffer.unwrap_or(FIRST)),
+        (libc::SOL_SOCKET, libc::SO_SNDBUF) => size(options.send_buffer.unwrap_or(FIRST)),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => int(options.receive_least),
         (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => int(1),
         (libc::SOL_SOCKET, libc::SO_PRIORITY) => int(options.priority),
@@ -276,7 +275,7 @@ pub(crate) fn get(socket: &Socket, level: c_int, name: c_int) -> Result<Vec<u8>>
             int(c_int::try_from(largest_segment(socket.family == libc::AF_INET6)).unwrap_or_default())
         }
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => {
-            let chosen = options.congestion.unwrap_or(socket.core.congestion);
+            let chosen = options.congestion.unwrap_or(socket.core.stream_defaults.congestion);
             drop(options);
             let algorithm = socket.connection().map_or(chosen, |connection| connection.congestion());
             [algorithm.name().as_bytes(), b"\0"].concat()

@@ -5,6 +5,7 @@
 //! UDP uses smoltcp for nothing: a datagram is a header and bytes.
 
 pub(crate) mod bindings;
+pub(crate) mod buffers;
 mod cork;
 pub(crate) mod endpoint;
 mod fault;

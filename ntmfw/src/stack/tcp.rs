@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use ntm_node::FlowKey;
 use ntm_proto::time::Instant;
-use ntm_recovery::Algorithm;
+use ntm_recovery::{Algorithm, Config as RecoveryConfig};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
 
 use crate::errno::{Errno, Result};
 use crate::runtime::Core;
 use crate::stack::FlowId;
+use crate::stack::buffers::{Bounds, Buffers};
 use crate::stack::cork::Cork;
 use crate::stack::ip::{self, Stamp};
 use crate::stack::listener::Listener;
-use crate::stack::pages::Pages;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Readiness};
 use crate::stack::segment::Segment;
 use crate::stack::wire::{WayOut, Wire, stack_time};
@@ -37,15 +37,24 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(100);
 const WINDOW_PROBE: Duration = Duration::from_secs(1);
 /// What is due sooner than this keeps a closed connection from being reduced to its remains.
 const SOON: Duration = Duration::from_secs(1);
-const DEFAULT_BUFFER: usize = 512 << 10;
 /// Without options.
 const HEADER: usize = 20;
 
-/// What a connection begins with.
+/// What holds for connections whose programs do not choose.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamDefaults {
+    pub(crate) congestion: Algorithm,
+    pub(crate) buffers: Bounds,
+    /// Whether they begin with what others learnt of their path.
+    pub(crate) remember_paths: bool,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TcpOptions {
-    pub(crate) receive_buffer: usize,
-    pub(crate) send_buffer: usize,
+    /// Sizes of buffers that the program asked for; the library finds others itself.
+    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) send_buffer: Option<usize>,
     pub(crate) no_delay: bool,
     /// Only whole segments are sent.
     pub(crate) cork: bool,
@@ -74,22 +83,6 @@ pub(crate) struct Figures {
     pub(crate) since_sent: Option<Duration>,
     pub(crate) since_received: Option<Duration>,
     pub(crate) receive_room: usize,
-}
-
-impl Default for TcpOptions {
-    fn default() -> Self {
-        Self {
-            receive_buffer: DEFAULT_BUFFER,
-            send_buffer: DEFAULT_BUFFER,
-            no_delay: false,
-            cork: false,
-            keep_alive: None,
-            user_timeout: None,
-            congestion: None,
-            stamp4: Stamp::default(),
-            stamp6: Stamp::default(),
-        }
-    }
 }
 
 type TcpSocket = Socket<'static>;
@@ -129,8 +122,8 @@ struct Inner {
     given: u64,
     segments_in: u32,
     data_in_at: Option<Instant>,
-    /// What the sockets' buffers lie in. Last, so that it goes after them.
-    _pages: Vec<Pages>,
+    /// Last, so that it goes after the socket that it was lent to.
+    buffers: Buffers,
 }
 
 impl Connection {
@@ -142,7 +135,15 @@ impl Connection {
             source_port: flow.local.port(),
             destination_port: flow.remote.port(),
         };
-        let mut way_out = WayOut::new(key, options.congestion.unwrap_or(core.congestion));
+        // SAFETY: `Inner` drops its sockets before its buffers.
+        let (buffers, [receiving, sending]) =
+            unsafe { Buffers::new(options.receive_buffer, options.send_buffer, core.stream_defaults.buffers) };
+        let recovery = RecoveryConfig {
+            algorithm: options.congestion.unwrap_or(core.stream_defaults.congestion),
+            window_growth: buffers.growth(),
+            ..RecoveryConfig::default()
+        };
+        let mut way_out = WayOut::new(key, recovery);
         way_out.class = options.stamp(&flow).class;
         let mut seed = [0; 8];
         let _ = getrandom::fill(&mut seed);
@@ -154,15 +155,7 @@ impl Connection {
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::new(flow.local.ip().into(), 0));
         });
-        let mut pages = Vec::with_capacity(2);
-        let mut buffer = |size: usize| {
-            let Some(mut memory) = Pages::new(size) else { return SocketBuffer::new(vec![0; size]) };
-            // SAFETY: lent once; `Inner` drops its sockets before its pages.
-            let bytes = unsafe { memory.lend() };
-            pages.push(memory);
-            SocketBuffer::new(bytes)
-        };
-        let mut socket = Socket::new(buffer(options.receive_buffer), buffer(options.send_buffer));
+        let mut socket = Socket::new(receiving, sending);
         // Control is recovery's.
         socket.set_congestion_control(CongestionControl::None);
         socket.set_timeout(Some(CONNECT_PATIENCE.into()));
@@ -187,7 +180,7 @@ impl Connection {
             given: 0,
             segments_in: 0,
             data_in_at: None,
-            _pages: pages,
+            buffers,
         };
         Self { flow, readiness: Readiness::default(), inner: Lock::new(inner), over: AtomicBool::new(false), listener }
     }
@@ -284,8 +277,10 @@ impl Connection {
     ) -> Result<usize> {
         self.send_by(core, |inner| {
             inner.uncork();
+            let free = inner.send_room();
             let filled = inner.socket().send(|room| {
-                let filled = if room.is_empty() { Err(Errno(libc::EAGAIN)) } else { fill(room) };
+                let most = room.len().min(free);
+                let filled = if most == 0 { Err(Errno(libc::EAGAIN)) } else { fill(&mut room[..most]) };
                 (filled.unwrap_or(0), filled)
             });
             filled.unwrap_or(Err(Errno(libc::EPIPE)))
@@ -337,9 +332,10 @@ impl Connection {
             inner.given += gone as u64;
             if gone > 0 {
                 // What was taken may open the window, or leave nothing to read.
-                let wants_to_send = inner.is_due(core.now());
-                if wants_to_send {
-                    self.run(core, core.now(), inner, &[]);
+                let now = core.now();
+                let tells = inner.way_out.recovery.handle_read(now, gone);
+                if tells || inner.is_due(now) {
+                    self.run(core, now, inner, &[]);
                 } else {
                     self.show(inner);
                 }
@@ -418,9 +414,10 @@ impl Connection {
     pub(crate) fn set_options(self: &Arc<Self>, core: &Core, options: TcpOptions) {
         self.with(core, |inner| {
             inner.options = options;
+            inner.buffers.want(options.send_buffer);
             inner.asking = false;
             inner.way_out.class = options.stamp(&self.flow).class;
-            inner.way_out.recovery.set_algorithm(options.congestion.unwrap_or(core.congestion));
+            inner.way_out.recovery.set_algorithm(options.congestion.unwrap_or(core.stream_defaults.congestion));
             apply(inner.socket(), &options, options.stamp(&self.flow).hops);
             if !options.cork {
                 inner.uncork();
@@ -494,10 +491,10 @@ impl Connection {
         }
         let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
-        way_out.flush(core, now);
         if inner.deaf {
-            inner.throw_away();
+            inner.throw_away(now);
         }
+        inner.way_out.flush(core, now);
         if inner.abandoned && inner.socket().recv_queue() > 0 {
             // Nobody will read it: the other end shall know.
             inner.abort(core, now);
@@ -578,8 +575,8 @@ impl Connection {
     fn show(&self, inner: &mut Inner) {
         let old = self.readiness.bits();
         let failed = inner.error.is_some();
-        let (deaf, established, reserved, queued) =
-            (inner.deaf, inner.established, inner.reserved, inner.unacknowledged());
+        let (deaf, established, reserved) = (inner.deaf, inner.established, inner.reserved);
+        let (free, limit) = (inner.send_room(), inner.send_limit());
         let socket = inner.socket();
         let state = socket.state();
         let mut bits = 0;
@@ -592,8 +589,7 @@ impl Connection {
             if ended && established {
                 bits |= RDHUP;
             }
-            let free = socket.send_capacity().saturating_sub(queued);
-            let roomy = free >= socket.send_capacity() / 4 || (old & OUT != 0 && free > 0);
+            let roomy = free >= limit / 4 || (old & OUT != 0 && free > 0);
             if !socket.may_send() || roomy {
                 bits |= OUT;
             }
@@ -631,11 +627,20 @@ impl Inner {
         self.socket().send_queue() + self.cork.len()
     }
 
+    /// How many bytes may be unacknowledged.
+    fn send_limit(&self) -> usize {
+        self.buffers.send_limit(self.way_out.recovery.view().window)
+    }
+
+    /// How many more there may be.
+    fn send_room(&mut self) -> usize {
+        self.send_limit().saturating_sub(self.unacknowledged())
+    }
+
     /// Takes what fits of `data`.
     fn queue(&mut self, now: Instant, data: &[u8], more: bool) -> Result<usize> {
         let corked = more || self.options.cork;
-        let free = self.socket().send_capacity().saturating_sub(self.unacknowledged());
-        let taken = data.len().min(free);
+        let taken = data.len().min(self.send_room());
         if taken == 0 && !data.is_empty() {
             return Err(Errno(libc::EAGAIN));
         }
@@ -664,9 +669,13 @@ impl Inner {
         }
     }
 
-    fn throw_away(&mut self) {
+    fn throw_away(&mut self, now: Instant) {
         let socket = self.socket();
+        let waiting = socket.recv_queue();
         while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
+        if waiting > 0 {
+            self.way_out.recovery.handle_read(now, waiting);
+        }
     }
 
     /// Ends it with a reset, which is sent.

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use ntm_node::FlowKey;
 use ntm_proto::time::Instant;
-use ntm_recovery::{Algorithm, Config as RecoveryConfig, Ecn, Recovery, Transmit};
+use ntm_recovery::{Config as RecoveryConfig, Ecn, Recovery, Transmit};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant as StackInstant;
 
@@ -43,8 +43,8 @@ pub(crate) struct WayOut {
 }
 
 impl WayOut {
-    pub(crate) fn new(flow: FlowKey, algorithm: Algorithm) -> Self {
-        let recovery = Recovery::new(RecoveryConfig { algorithm, ..RecoveryConfig::default() });
+    pub(crate) fn new(flow: FlowKey, recovery: RecoveryConfig) -> Self {
+        let recovery = Recovery::new(recovery);
         Self { sender: Sender::new(flow), class: 0, segments: 0, data_at: None, last: None, recovery }
     }
 
@@ -75,7 +75,9 @@ impl WayOut {
 
     /// What others learnt of the path is for a connection that is being made.
     pub(crate) fn recall(&mut self, core: &Core, now: Instant) {
-        if let Some(path) = self.sender.path(core, now) {
+        if core.stream_defaults.remember_paths
+            && let Some(path) = self.sender.path(core, now)
+        {
             self.recovery.set_memory(&core.stack.memories.of(now, self.destination(), path));
         }
     }

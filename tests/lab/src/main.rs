@@ -86,6 +86,10 @@ enum Command {
         #[arg(long = "language", required = true)]
         languages: Vec<PathBuf>,
     },
+    /// Two flows at one narrow place
+    Fairness(Places),
+    /// Many short transfers through one tunnel
+    Shorts(Places),
     /// What holds on any machine, however busy: table 1, networks without UDP, a move into each network, beginnings
     Quick(Places),
 }
@@ -145,7 +149,7 @@ fn main() -> ExitCode {
             places.files().and_then(|files| demo::local(&files, [&caller, &callee], &name))
         }
         Command::Loss { places, grid } => {
-            judged("loss", &places, &|files: &Files, report: &mut Report| loss::run(&grid, files, report))
+            judged("loss", &places, &|files: &Files, report: &mut Report| loss::goodput::run(&grid, files, report))
         }
         Command::Bindings { places, languages } => run(
             "bindings",
@@ -153,6 +157,8 @@ fn main() -> ExitCode {
             Claims::All,
             &[("bindings", &|files, report| bindings::full(files, &languages, report))],
         ),
+        Command::Fairness(places) => judged("fairness", &places, &loss::fairness::run),
+        Command::Shorts(places) => judged("shorts", &places, &loss::shorts::run),
         Command::Quick(places) => run(
             "quick",
             &places,

@@ -73,7 +73,11 @@ impl Endpoint {
                 Wire { now, incoming: std::mem::take(&mut incoming), recovery: &mut self.recovery, out: &mut out };
             self.interface.poll(stack_time(now), &mut wire, &mut self.sockets);
             wire.drain();
-            if !self.application.act(self.sockets.get_mut::<Socket<'_>>(self.handle)) {
+            let before = self.application.received;
+            let acted = self.application.act(self.sockets.get_mut::<Socket<'_>>(self.handle));
+            let read = usize::try_from(self.application.received - before).expect("what lay in a buffer");
+            let tells = read > 0 && self.recovery.handle_read(now, read);
+            if !acted && !tells {
                 break;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ntm_recovery::{Algorithm, Config, PathMemory};
+use ntm_recovery::{Algorithm, Config, PathMemory, WindowGrowth};
 
 use crate::application::Application;
 use crate::link::{Conditions, Loss};
@@ -17,6 +17,8 @@ const UNEXPLAINED: Duration = Duration::from_secs(25);
 /// After an outage the timer may have backed off by as much again, twice where the first retransmission is lost.
 const BACK_OFF: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(3_600);
+/// Less than a segment would be sent a byte at a time, with a second's wait before each.
+const SMALLEST_WINDOW: u64 = 8 << 10;
 
 /// What an episode came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,15 +45,16 @@ impl Summary {
 pub fn episode(seed: u64) -> Result<Summary, String> {
     let mut random = Random::new(seed);
     let mut world = World::new(conditions(&mut random), conditions(&mut random), seed);
-    let config =
-        Config { algorithm: random.pick(&Algorithm::ALL), ecn: random.chance(0.5), memory: PathMemory::default() };
+    let (algorithm, ecn) = (random.pick(&Algorithm::ALL), random.chance(0.5));
     let volume = |random: &mut Random| if random.chance(0.2) { 0 } else { 1 << random.between(4, 24) };
-    let flow = world.add(Flow {
-        config,
-        client: Application::sending(volume(&mut random)),
-        server: Application::sending(volume(&mut random)),
-        buffer: 1 << random.between(14, 21),
-    });
+    let (client, server) = (Application::sending(volume(&mut random)), Application::sending(volume(&mut random)));
+    let buffer = 1 << random.between(14, 21);
+    // From a generator of its own: what seeds found before windows grew stays found.
+    let mut others = Random::new(!seed);
+    let first = (buffer as u64 >> others.between(0, 4)).max(SMALLEST_WINDOW);
+    let window_growth = others.chance(0.5).then_some(WindowGrowth { first, most: buffer as u64 });
+    let config = Config { algorithm, ecn, window_growth, ..Config::default() };
+    let flow = world.add(Flow { config, client, server, buffer });
     // Outages since a byte last came, the one before included: its back-off may reach into them.
     let mut excused = Duration::ZERO;
     let mut longest_stall = Duration::ZERO;

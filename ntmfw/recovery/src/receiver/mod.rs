@@ -1,10 +1,13 @@
 //! The receiving half: what came out of order waits here; acknowledgments tell of it.
 
+mod growth;
 mod reassembly;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+pub(crate) use self::growth::Growth;
+pub use self::growth::WindowGrowth;
 use self::reassembly::Reassembly;
 use crate::seq::{self, Position};
 use crate::wire::{CWR, Ecn, FIN, MAX_BLOCKS, Segment, renew};
@@ -28,7 +31,7 @@ pub(crate) enum Fate {
 pub(crate) struct Receiver {
     /// The next byte that smoltcp will see.
     next: Position,
-    /// Where the window ends that smoltcp offered last. It may shrink by less than `grain`: windows are rounded down.
+    /// Where the window ends that the peer was offered. It may shrink by less than `grain`: windows are rounded down.
     edge: Position,
     grain: u64,
     waiting: Reassembly,
@@ -67,10 +70,16 @@ impl Receiver {
         self.edge
     }
 
-    /// smoltcp offers a window. What it acknowledges it has, also where it took more than was thought.
-    pub(crate) fn offer(&mut self, acknowledged: Position, window: u64) {
+    /// smoltcp offers a window, of which the peer is to know all but what is withheld; what it knows stays. What smoltcp
+    /// acknowledges it has, also where it took more than was thought.
+    pub(crate) fn offer(&mut self, acknowledged: Position, window: u64, withheld: u64) {
         self.next = self.next.max(acknowledged);
-        self.edge = acknowledged + window;
+        self.edge = self.edge.max(acknowledged + window.saturating_sub(withheld)).min(acknowledged + window);
+    }
+
+    /// The peer may be told of more.
+    pub(crate) fn widen(&mut self, edge: Position) {
+        self.edge = self.edge.max(edge);
     }
 
     /// Whether acknowledgments tell the peer of a mark.
@@ -206,7 +215,7 @@ mod tests {
 
     fn receiver() -> Receiver {
         let mut receiver = Receiver::new(seq::first(1_000), 0, true);
-        receiver.offer(seq::first(1_000), 100_000);
+        receiver.offer(seq::first(1_000), 100_000, 0);
         receiver
     }
 
@@ -263,6 +272,16 @@ mod tests {
         give(&mut receiver, 1_000, 1);
         assert_eq!(receiver.next(), seq::first(51_001));
         assert!(receiver.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_is_withheld_is_not_offered_and_what_was_offered_stays() {
+        let mut receiver = receiver();
+        let offered = receiver.edge();
+        receiver.offer(seq::first(2_000), 200_000, 150_000);
+        assert_eq!(receiver.edge(), offered);
+        receiver.offer(seq::first(2_000), 200_000, 50_000);
+        assert_eq!(receiver.edge(), seq::first(152_000));
     }
 
     #[test]

@@ -183,6 +183,11 @@ impl Sender {
         self.board.nxt()
     }
 
+    /// The shortest round trip of late.
+    pub(crate) fn shortest_trip(&self) -> Option<Duration> {
+        self.trips.minimum()
+    }
+
     /// The payload of a full segment.
     pub(crate) fn segment(&self) -> u64 {
         self.segment

@@ -64,9 +64,11 @@ impl Forward {
 }
 
 fn told(counts: Counts) -> String {
-    let Counts { delivered, bytes, lost, dropped, refused, unfinished } = counts;
+    let Counts { delivered, bytes, lost, dropped, refused, unfinished, waited } = counts;
+    let wait = waited / 1_000 / delivered.max(1);
     format!(
-        "delivered {delivered} ({bytes} bytes) lost {lost} dropped {dropped} refused {refused} unfinished {unfinished}"
+        "delivered {delivered} ({bytes} bytes) lost {lost} dropped {dropped} refused {refused} unfinished {unfinished} \
+         wait {wait} us"
     )
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     /// Frames that no wire would carry: their sender leaves the checksum or the cutting to a device.
     pub(crate) unfinished: u64,
+    /// How long all frames together waited for the rate, their own time to be sent included.
+    pub(crate) waited: Nanos,
 }
 
 /// Sees every frame that comes, before anything happens to it.
@@ -168,6 +170,7 @@ impl Pipe {
                 self.keep(at, frame.bytes);
             }
         }
+        self.counts.waited += self.model.take_wait();
     }
 
     fn keep(&mut self, at: Nanos, bytes: &[u8]) {

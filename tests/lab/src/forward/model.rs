@@ -16,6 +16,8 @@ pub(crate) struct Model {
     /// Frames that are not meant to be overtaken arrive no sooner than this.
     last_arrival: Nanos,
     in_burst: bool,
+    /// How long the last frame that was not dropped waits for the rate.
+    wait: Nanos,
 }
 
 /// What becomes of a frame.
@@ -31,7 +33,7 @@ pub(crate) enum Fate {
 
 impl Model {
     pub(crate) fn new(impairment: Impairment, seed: u64) -> Self {
-        Self { impairment, chance: Chance(seed), busy_until: 0, last_arrival: 0, in_burst: false }
+        Self { impairment, chance: Chance(seed), busy_until: 0, last_arrival: 0, in_burst: false, wait: 0 }
     }
 
     pub(crate) fn change(&mut self, impairment: Impairment) {
@@ -52,6 +54,7 @@ impl Model {
             let takes = bytes as u128 * 8_000_000_000 / u128::from(rate);
             sent = begins + u64::try_from(takes).unwrap_or(u64::MAX / 4);
             self.busy_until = sent;
+            self.wait = sent - now;
         }
         if self.is_lost() {
             return Fate::Lost;
@@ -64,6 +67,11 @@ impl Model {
             self.last_arrival = arrival;
         }
         if self.chance.happens(duplicate) { Fate::ArrivesTwice(arrival) } else { Fate::Arrives(arrival) }
+    }
+
+    /// How long the last frame waits for the rate; told once.
+    pub(crate) fn take_wait(&mut self) -> Nanos {
+        std::mem::take(&mut self.wait)
     }
 
     /// Gilbert's model: in a burst everything is lost, outside nothing.

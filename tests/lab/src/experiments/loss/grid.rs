@@ -34,6 +34,9 @@ pub(crate) struct Grid {
     /// How long a flow lasts; thirty round trips where that is more
     #[arg(long, default_value_t = 5.0)]
     pub(super) seconds: f64,
+    /// Lines for the nodes' configurations
+    #[arg(long, default_value = "")]
+    pub(super) settings: String,
     /// How often each cell is tried, each time with other losses
     #[arg(long, default_value_t = 1)]
     pub(super) rounds: u64,

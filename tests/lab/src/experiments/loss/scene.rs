@@ -1,6 +1,7 @@
 //! Two hosts and one link, on which the kernel's TCP and the library take turns.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::process::{Child, Command, Stdio};
 
@@ -18,6 +19,8 @@ const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
 const FAR: [&str; 2] = ["fa", "fb"];
 const SERVER: &str = "a.ntm.example";
+/// The nodes that send.
+pub(super) const SENDERS: [&str; 2] = ["b", "c"];
 const PORT: &str = "5201";
 /// When a client that does not come to its end is ended, in seconds.
 const PATIENCE: &str = "300";
@@ -38,16 +41,34 @@ pub(super) struct Scene {
     files: Files,
 }
 
+/// Who sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender<'a> {
+    pub(super) contender: Contender,
+    /// As which node, where it is one; two cannot be the same at a time.
+    pub(super) node: &'a str,
+    /// Lines for its configuration.
+    pub(super) settings: &'a str,
+}
+
+impl Sender<'_> {
+    pub(super) const fn of(contender: Contender) -> Self {
+        Self { contender, node: SENDERS[0], settings: "" }
+    }
+}
+
 impl Scene {
-    pub(super) fn new(files: &Files) -> io::Result<Self> {
+    /// `settings` are lines for the configuration of the node that serves.
+    pub(super) fn new(files: &Files, settings: &str) -> io::Result<Self> {
         let air = Namespace::new("air")?;
         let [server, sender] = [host("a", &air, 0)?, host("b", &air, 1)?];
         let mut provider = Command::new(files.programs.join("ntm-provider"));
-        provider.arg("--directory").arg(&files.directory).args(["--node", "a", "--node", "b"]);
+        provider.arg("--directory").arg(&files.directory).args(["--node", "a"]);
+        provider.args(SENDERS.iter().flat_map(|node| ["--node", node]));
         provider.args(["--address", ADDRESSES[0], "--interface", DEVICE]);
         let provider = start(&server, provider, files, "provider", "ready")?;
         let serve = |contender: Contender| {
-            let mut command = contender.program(files, "a");
+            let mut command = Sender { contender, node: "a", settings }.program(files)?;
             command.args(["serve", PORT]);
             start(&server, command, files, &format!("serving-{contender}"), "serving")
         };
@@ -62,27 +83,27 @@ impl Scene {
     }
 
     /// Starts what `programs/transfer.c` calls `what`, at the sender.
-    pub(super) fn client(&self, contender: Contender, what: &str, rest: &[String]) -> io::Result<Client> {
-        let program = contender.program(&self.files, "b");
+    pub(super) fn client(&self, sender: Sender<'_>, what: &str, rest: &[String]) -> io::Result<Client> {
+        let program = sender.program(&self.files)?;
         let mut command = Command::new("timeout");
         command.arg(PATIENCE).arg(program.get_program()).args(program.get_args());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let host = if contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
+        let host = if sender.contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
         command.args([what, host, PORT]).args(rest);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Client(Some(self.sender.within(|| command.spawn())?)))
     }
 
-    /// A setting below `/proc/sys/net` of the sender.
-    pub(super) fn set(&self, path: &str, value: &str) -> io::Result<()> {
-        self.sender.setting(path, value)
+    /// Whether the kernel's flows begin with what others learnt of the path.
+    pub(super) fn let_kernel_remember(&self, remember: bool) -> io::Result<()> {
+        self.sender.setting("ipv4/tcp_no_metrics_save", if remember { "0" } else { "1" })
     }
 
     /// How the kernel's buffers are bounded, which is as the host has it.
     pub(super) fn kernel_bounds(&self) -> io::Result<[String; 2]> {
         self.sender.within(|| {
             let greatest = |name: &str| -> io::Result<String> {
-                let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"))?;
+                let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"))?;
                 Ok(text.split_whitespace().last().unwrap_or_default().to_owned())
             };
             Ok([greatest("tcp_wmem")?, greatest("tcp_rmem")?])
@@ -92,14 +113,21 @@ impl Scene {
 
 impl Contender {
     pub(super) const BOTH: [Self; 2] = [Self::Kernel, Self::Ntmfw];
+}
 
-    fn program(self, files: &Files, node: &str) -> Command {
+impl Sender<'_> {
+    fn program(&self, files: &Files) -> io::Result<Command> {
         let mut command = Command::new(files.agent.with_file_name("transfer"));
-        match self {
-            Self::Kernel => command.arg("-k"),
-            Self::Ntmfw => command.env("NTMFW_CONFIG", files.directory.join(node).join("config.toml")),
-        };
-        command
+        if self.contender == Contender::Kernel {
+            command.arg("-k");
+            return Ok(command);
+        }
+        let node = files.directory.join(self.node);
+        let given = fs::read_to_string(node.join("config.toml"))?;
+        let config = node.join("with-settings.toml");
+        fs::write(&config, format!("{}\n{given}", self.settings))?;
+        command.env("NTMFW_CONFIG", config);
+        Ok(command)
     }
 }
 
@@ -159,8 +187,6 @@ fn host(name: &str, air: &Namespace, at: usize) -> io::Result<Namespace> {
         MACS[1 - at],
     ))?;
     host.within(|| finish_frames(DEVICE))?;
-    // What one flow learnt shall not help the next.
-    host.setting("ipv4/tcp_no_metrics_save", "1")?;
     Ok(host)
 }
 
@@ -169,9 +195,9 @@ fn start(host: &Namespace, command: Command, files: &Files, name: &str, word: &s
     let log = files.directory.join(format!("{name}.log"));
     let mut started = Started::new(host, command, &log)?;
     await_that(&format!("{word:?} of {name}"), &log, || {
-        let said = std::fs::read_to_string(&log).is_ok_and(|text| text.contains(word));
+        let said = fs::read_to_string(&log).is_ok_and(|text| text.contains(word));
         (said || !started.is_running()).then_some(said)
     })?
     .then_some(started)
-    .ok_or_else(|| io::Error::other(format!("{name} ended: {}", std::fs::read_to_string(&log).unwrap_or_default())))
+    .ok_or_else(|| io::Error::other(format!("{name} ended: {}", fs::read_to_string(&log).unwrap_or_default())))
 }
