@@ -11,7 +11,7 @@ LONG_CHAOS_SEEDS ?= 5000
 FUZZ_SECONDS ?= 600
 RUBY_CONNECTIONS ?= 100000
 # Named together everywhere, so that what one target built serves the others.
-PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs
+PROGRAMS = -p ntmfw -p ntm-account -p ntm-dc -p ntm-rs -p ntm-cli
 MEASURED = -p ntm-account -p ntm-dc -p ntm-rs
 LAB_PROFILE ?= release
 # What a first build makes soonest.
@@ -54,6 +54,10 @@ examples: ## the programs in examples/c, built and used
 
 descriptors: ## descriptors that carry data: fork, exec, a descriptor passed on
 	@./tests/descriptors/run
+
+cli-test: ## the program ntm, used as its user uses it, and programs that share its agent
+	@./packaging/install-tools test
+	@./tests/cli/run
 
 shim-test: ## existing programs under the LD_PRELOAD shim, one line each
 	@./packaging/install-tools test

@@ -1,9 +1,9 @@
 //! The side of the agent: a thread a question, each answered by the stack of this process.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Server {
     path: PathBuf,
     listener: UnixListener,
+    /// Held so that there is one agent at this place; it ends with the process, however that ends.
+    _lock: File,
 }
 
 impl Server {
@@ -40,10 +42,17 @@ impl Server {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
-        if let Ok(other) = Client::meet(path, None) {
-            let name = other.name().unwrap_or_default();
-            let message = format!("an agent of this user runs already, as {name} (`ntm down` ends it)");
-            return Err(Fault { errno: Errno(libc::EADDRINUSE), message });
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(false).mode(0o600);
+        let lock = options.open(path.with_extension("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let name = Client::meet(path, None).and_then(|other| other.name()).unwrap_or_default();
+                let message = format!("an agent of this user runs already, as {name} (`ntm down` ends it)");
+                return Err(Fault { errno: Errno(libc::EADDRINUSE), message });
+            }
+            Err(TryLockError::Error(why)) => return Err(failed(why)),
         }
         match fs::remove_file(path) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
@@ -51,7 +60,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), listener })
+        Ok(Self { path: path.to_owned(), listener, _lock: lock })
     }
 
     /// Answers for `node` from now on, on threads of its own. `stop` is called when a program wants the agent to end.

@@ -72,7 +72,6 @@ fn start(log: &Path) -> Result<Child, Failure> {
     let program = std::env::current_exe().context("this program's own file")?;
     std::process::Command::new(program)
         .arg("agent")
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(told)

@@ -42,22 +42,13 @@ pub(crate) fn use_config(path: &Path) {
     unsafe { std::env::set_var(CONFIG_VARIABLE, path) };
 }
 
-/// What the library says, with the way out where it is known here.
+/// What the library says, with the status that fits it.
 pub(crate) fn failure(fault: Fault) -> Failure {
-    let message = fault.message.clone();
-    if message.contains("no configuration") {
-        return Failure::usage(message).way_out("`ntm login` makes one");
-    }
-    if message.contains("another program runs as this node") {
-        return Failure::new(message)
-            .way_out("or end that one and start `ntm up`, which serves all of a user's programs");
-    }
     match fault.errno.0 {
-        libc::EINVAL => Failure::usage(message),
-        libc::ETIMEDOUT if message.contains("no direction coordinator") => {
-            Failure::new(message).way_out("`ntm netcheck` tells what the network lets through")
+        libc::EINVAL => Failure::usage(fault.message),
+        libc::ECONNREFUSED => {
+            Failure::new(fault.message).way_out("the node is there, but nothing listens at that port")
         }
-        libc::ECONNREFUSED => Failure::new(message).way_out("the node is there, but nothing listens at that port"),
-        _ => Failure::new(message),
+        _ => Failure::new(fault.message),
     }
 }

@@ -115,7 +115,7 @@ pub fn log_in(config: &str, credential: &ntm_login::Credential) -> std::result::
     Ok(Ticket { name: login.record.fqdn.as_str().to_owned(), coordinators: login.directors.len() })
 }
 
-/// The node of this name.
+/// The node of this name. `EINVAL` for a name that is none of a node's, `ENOENT` where there is no such node.
 pub fn resolve(name: &str) -> std::result::Result<Found, Fault> {
     let core = core()?;
     let parsed = Fqdn::parse(name)
@@ -125,7 +125,7 @@ pub fn resolve(name: &str) -> std::result::Result<Found, Fault> {
             "{name}: not the name of a node here (nodes are those below {}; see `domains` in the configuration)",
             core.names.own().as_str().split_once('.').map_or("", |(_, domain)| domain)
         );
-        return Err(Fault { errno: Errno(libc::ENOENT), message });
+        return Err(Fault { errno: Errno(libc::EINVAL), message });
     }
     capi::ask(core, &parsed).map(Found::from).map_err(|code| match code {
         libc::EAI_NONAME => Fault {

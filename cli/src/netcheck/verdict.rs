@@ -69,8 +69,7 @@ pub(super) fn mapping(nat: Option<bool>, observed: &[SocketAddr]) -> Option<Mapp
 /// Whether the NAT leads packets back in, and, as far as those tell, whom it lets in. Without a NAT nothing is in the way.
 pub(super) fn hairpin(nat: Option<bool>, loops: Option<Loops>) -> (Option<bool>, Option<Filtering>) {
     match (nat, loops) {
-        (None, _) | (Some(true), None) => (None, None),
-        (Some(false), _) => (None, None),
+        (None | Some(false), _) | (_, None) => (None, None),
         (Some(true), Some(Loops::AtOnce)) => (Some(true), Some(Filtering::EndpointIndependent)),
         (Some(true), Some(Loops::AfterAWord)) => (Some(true), Some(Filtering::EndpointDependent)),
         (Some(true), Some(Loops::Never)) => (Some(false), None),

@@ -127,9 +127,10 @@ fn reach(node: &dyn Node, target: &Target) -> Result<Way, Trouble> {
         Ok(address) => Some(address),
         Err(_) => match node.resolve(&target.host) {
             Ok(found) => Some(found.virtual4.into()),
-            Err(fault) if fault.message.contains("no such node") => return Err(Trouble::NoSuchHost(fault.message)),
             // No name of a node's: the host's own look-up knows.
-            Err(_) => None,
+            Err(fault) if fault.errno.0 == libc::EINVAL => None,
+            Err(fault) if fault.errno.0 == libc::ENOENT => return Err(Trouble::NoSuchHost(fault.message)),
+            Err(fault) => return Err(Trouble::Unreachable(fault.message)),
         },
     };
     if let Some(address) = address.filter(|address| ntmfw::service::is_virtual(*address)) {

@@ -93,7 +93,8 @@ impl State {
         // SAFETY: a descriptor that lives, and a number.
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {
             return Err(StateError(format!(
-                "{name}: another program runs as this node; give this one a name and a state directory of its own"
+                "{name}: another program runs as this node; give this one a name and a state directory of its own, or let \
+                 `ntm up` serve both"
             )));
         }
         Ok(Self { path: path.to_owned(), _noted: Noted::new(&lock), _lock: lock })
