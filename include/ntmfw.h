@@ -114,6 +114,31 @@ int ntmfw_dup3(int fd, int copy, int flags);
 ssize_t ntmfw_sendfile(int out, int file, off_t *offset, size_t count);
 
 /*
+ `gethostbyname(3)`: the IPv4 address of a node, or what the system says. The answer is good until the thread asks
+ again; `h_errno` tells why there is none.
+ */
+struct hostent *ntmfw_gethostbyname(const char *name);
+
+/*
+ `gethostbyname_r(3)`: the same, told where the caller wants it.
+ */
+int ntmfw_gethostbyname_r(const char *name,
+                          struct hostent *answer,
+                          char *room,
+                          size_t length,
+                          struct hostent **result,
+                          int *why);
+
+extern int *__h_errno_location(void);
+
+extern int gethostbyname_r(const char *name,
+                           struct hostent *answer,
+                           char *room,
+                           size_t length,
+                           struct hostent **result,
+                           int *why);
+
+/*
  `read(2)`.
  */
 ssize_t ntmfw_read(int fd, void *room, size_t length);
@@ -222,31 +247,6 @@ int ntmfw_getnameinfo(const struct sockaddr *given,
                       char *service,
                       socklen_t service_length,
                       int flags);
-
-/*
- `gethostbyname(3)`: the IPv4 address of a node, or what the system says. The answer is good until the thread asks
- again; `h_errno` tells why there is none.
- */
-struct hostent *ntmfw_gethostbyname(const char *name);
-
-/*
- `gethostbyname_r(3)`: the same, told where the caller wants it.
- */
-int ntmfw_gethostbyname_r(const char *name,
-                          struct hostent *answer,
-                          char *room,
-                          size_t length,
-                          struct hostent **result,
-                          int *why);
-
-extern int *__h_errno_location(void);
-
-extern int gethostbyname_r(const char *name,
-                           struct hostent *answer,
-                           char *room,
-                           size_t length,
-                           struct hostent **result,
-                           int *why);
 
 /*
  `if_nametoindex(3)`, which is the system's.
