@@ -100,28 +100,20 @@ pub(crate) fn moving(files: &Files, plot: &Path) -> io::Result<bool> {
     })?;
 
     screen.line("");
-    screen.line("  the phone went                  without network   then without voice   file stood still   path");
+    screen.line("  the phone went                  no network   then silent    file still   path");
     for (one, (to, _)) in moves.iter().zip(JOURNEY) {
         let Sample { without_address, voice_gap, transfer_gap, .. } = one.sample;
-        screen.line(&format!(
-            "  {:30}{:>14} ms{:>18} ms{:>16} ms   {}",
-            PLACES[to],
-            milliseconds(without_address),
-            milliseconds(voice_gap.saturating_sub(without_address)),
-            milliseconds(transfer_gap),
-            one.path,
-        ));
+        let [none, silent, still] =
+            [without_address, voice_gap.saturating_sub(without_address), transfer_gap].map(milliseconds);
+        let kind = one.path.split(',').next().unwrap_or_default();
+        screen.line(&format!("  {:29}{none:>10} ms{silent:>11} ms{still:>11} ms   {kind}", PLACES[to]));
     }
     tell_totals(&mut screen, &totals, &meter);
     fs::write(plot, show::plot(&meter, moves.iter().map(|one| one.mark.clone()).collect()))?;
     screen.line(&format!("  plot     {}", plot.display()));
     screen.line("");
-    screen.line(
-        "Next: `make demo-servers` sets up a provider on loopback step by step; `make shim-test` runs curl, ssh and",
-    );
-    screen.line(
-        "others over NTMfw unchanged; docs/from-c.md has a program of 20 lines, docs/provider.md a domain of your own.",
-    );
+    screen.line("Next: README has a whole program of 20 lines; docs/existing-programs.md has curl do it,");
+    screen.line("unchanged; `make demo-servers` sets up a provider, docs/provider.md one of your own.");
     let goes_on = moves.iter().all(|one| one.goes_on);
     if !goes_on || !totals.is_whole() {
         screen.line("FAILED: the transfer did not survive every move whole");
