@@ -139,7 +139,7 @@ native_methods! {
     Java_ntmfw_internal_JniCalls_shutdown(fd: jint, how: jint) -> jint =
         ntmfw::capi::ntmfw_shutdown(fd.to_c(), how.to_c());
     Java_ntmfw_internal_JniCalls_close(fd: jint) -> jint = ntmfw::capi::ntmfw_close(fd.to_c());
-    Java_ntmfw_internal_JniCalls_dup2(fd: jint, copy: jint) -> jint = ntmfw::capi::ntmfw_dup2(fd.to_c(), copy.to_c());
+    Java_ntmfw_internal_JniCalls_dup2(fd: jint, copy: jint) -> jint = libc::dup2(fd.to_c(), copy.to_c());
     Java_ntmfw_internal_JniCalls_fcntl(fd: jint, command: jint, argument: jint) -> jint =
         ntmfw::capi::ntmfw_fcntl(fd.to_c(), command.to_c(), argument.to_c());
     Java_ntmfw_internal_JniCalls_ioctl(fd: jint, request: jlong, argument: jlong) -> jint =

@@ -8,7 +8,7 @@ import java.util.Objects;
 
 /** What becomes true while others work. */
 final class Eventually {
-    private static final Duration PATIENCE = Duration.ofSeconds(Neighbour.PATIENCE_SECONDS);
+    private static final Duration PATIENCE = Duration.ofSeconds(Neighbour.PATIENCE_SECONDS / 2);
     private static final long STEP_MILLISECONDS = 5;
 
     private Eventually() {}

@@ -61,6 +61,7 @@ public interface Calls {
 
     int close(int fd);
 
+    /** The system's own: the library does not note the copy, whose end it would not be told of. */
     int dup2(int fd, int copy);
 
     int fcntl(int fd, int command, int argument);

@@ -3,6 +3,7 @@ package ntmfw.internal;
 import com.sun.jna.Callback;
 import com.sun.jna.Native;
 import com.sun.jna.NativeLibrary;
+import com.sun.jna.Platform;
 import com.sun.jna.Pointer;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -21,6 +22,7 @@ final class JnaCalls implements Calls {
             throw new UnsatisfiedLinkError("NTMfw for Java needs a 64-bit machine");
         }
         Native.register(Functions.class, library);
+        Native.register(SystemFunctions.class, NativeLibrary.getInstance(Platform.C_LIBRARY_NAME));
     }
 
     private interface Listener extends Callback {
@@ -152,7 +154,7 @@ final class JnaCalls implements Calls {
 
     @Override
     public int dup2(int fd, int copy) {
-        return checked(Functions.ntmfw_dup2(fd, copy));
+        return checked(SystemFunctions.dup2(fd, copy));
     }
 
     @Override
@@ -220,7 +222,12 @@ final class JnaCalls implements Calls {
         return checked(Functions.ntmfw_epoll_wait(set, events, room, timeout));
     }
 
-    /** Bound to the exports of these names. */
+    /** Bound to the C library's. */
+    private static final class SystemFunctions {
+        static native int dup2(int fd, int copy);
+    }
+
+    /** Bound to the library's exports of these names. */
     private static final class Functions {
         static native int ntmfw_on_event(Listener listener, long context);
 
@@ -259,8 +266,6 @@ final class JnaCalls implements Calls {
         static native int ntmfw_shutdown(int fd, int how);
 
         static native int ntmfw_close(int fd);
-
-        static native int ntmfw_dup2(int fd, int copy);
 
         static native int ntmfw_fcntl(int fd, int command, int argument);
 
