@@ -66,7 +66,7 @@ static void *accept_streams(void *argument)
         start(&thread, answer_stream, (void *)(long)fd);
         pthread_detach(thread);
     }
-    die("accept");
+    return NULL;
 }
 
 static void *answer_datagrams(void *argument)

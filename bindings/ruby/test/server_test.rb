@@ -54,6 +54,20 @@ class ServerTest < NTMTest
     end
   end
 
+  def test_another_program_has_a_connection_as_its_input_and_output
+    NTMTCPServer.open(0) do |server|
+      NTMTCPSocket.open(NTMfw.local_name, server.addr[1]) do |socket|
+        client = server.accept
+        program = spawn("tr a-z A-Z", in: client, out: client)
+        client.close
+        socket.write "small letters"
+        socket.close_write
+        assert_equal "SMALL LETTERS", socket.read
+        assert_predicate Process.wait2(program).last, :success?
+      end
+    end
+  end
+
   def test_a_child_goes_on_with_a_connection_and_is_told_that_it_makes_no_new_ones
     echo do |socket|
       reader, writer = IO.pipe

@@ -5,6 +5,9 @@ module NTMfw
   #
   # @private
   module Connecting
+    # What a descriptor may take before the library does; the host may allow less.
+    ROOM = 1 << 20
+
     class << self
       # @return [Integer] a descriptor that is connected and carries data
       def descriptor(host, port, local_host, local_port, connect_timeout:, resolv_timeout:)
@@ -36,6 +39,16 @@ module NTMfw
 
         code = Native.option(descriptor, Socket::SOL_SOCKET, Socket::SO_ERROR).unpack1("i")
         raise SystemCallError.new(nil, code) unless code.zero?
+      end
+
+      # The descriptor takes more in one go, which spares changes between Ruby's threads and the library's.
+      # @return the socket
+      def widen(socket)
+        if socket.ntm?
+          kernel = BasicSocket.instance_method(:setsockopt)
+          kernel.bind_call(socket, Socket::SOL_SOCKET, Socket::SO_SNDBUF, ROOM)
+        end
+        socket
       end
 
       private

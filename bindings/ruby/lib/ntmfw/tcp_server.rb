@@ -29,13 +29,13 @@ class NTMTCPServer < TCPServer
   end
 
   # @return [NTMTCPSocket] the next connection
-  def accept = NTMTCPSocket.for_fd(sysaccept)
+  def accept = NTMTCPSocket.accepted(sysaccept)
 
   # As +TCPServer#accept_nonblock+.
   # @return [NTMTCPSocket, :wait_readable]
   def accept_nonblock(exception: true)
     descriptor = NTMfw::Native.accept(fileno)
-    return NTMTCPSocket.for_fd(descriptor) if descriptor
+    return NTMTCPSocket.accepted(descriptor) if descriptor
     return :wait_readable unless exception
 
     raise IO::EAGAINWaitReadable, "accept(2) would block"

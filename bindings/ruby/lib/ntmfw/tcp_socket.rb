@@ -18,7 +18,11 @@ class NTMTCPSocket < TCPSocket
   def initialize(host, port, local_host = nil, local_port = nil, connect_timeout: nil, resolv_timeout: nil)
     adopt(NTMfw::Connecting.descriptor(host, port, local_host, local_port,
                                        connect_timeout: connect_timeout, resolv_timeout: resolv_timeout))
+    NTMfw::Connecting.widen(self)
   end
+
+  # @private
+  def self.accepted(descriptor) = NTMfw::Connecting.widen(for_fd(descriptor))
 
   # As +IPSocket#recvfrom+.
   # @return [Array(String, Array)]
