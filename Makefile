@@ -179,6 +179,9 @@ bench: ## the library beside the kernel and its peers, kept in docs/results/benc
 	@RECORDED_COMMAND='make bench BENCH_ROUNDS=$(BENCH_ROUNDS)' ./packaging/record-result bench \
 		./benches/run --rounds $(BENCH_ROUNDS) --plot docs/results/bench.svg
 
+bench-shim: ## the shim beside the library's calls and beside none, kept in docs/results/bench-shim.txt
+	@RECORDED_COMMAND='make bench-shim' ./packaging/record-result bench-shim ./benches/shim/run
+
 bench-parts: scale ## figures of the servers' cores
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 
