@@ -136,8 +136,15 @@ pub unsafe extern "C" fn gethostbyname2_r(
     error: *mut c_int,
 ) -> c_int {
     let real = real!(
-        gethostbyname2_r(*const c_char, c_int, *mut hostent, *mut c_char, size_t, *mut *mut hostent, *mut c_int)
-            -> c_int
+        gethostbyname2_r(
+            *const c_char,
+            c_int,
+            *mut hostent,
+            *mut c_char,
+            size_t,
+            *mut *mut hostent,
+            *mut c_int,
+        ) -> c_int
     );
     // SAFETY: the caller's promise.
     unsafe {
@@ -177,7 +184,14 @@ pub unsafe extern "C" fn gethostbyaddr_r(
 ) -> c_int {
     let real = real!(
         gethostbyaddr_r(
-            *const c_void, socklen_t, c_int, *mut hostent, *mut c_char, size_t, *mut *mut hostent, *mut c_int
+            *const c_void,
+            socklen_t,
+            c_int,
+            *mut hostent,
+            *mut c_char,
+            size_t,
+            *mut *mut hostent,
+            *mut c_int,
         ) -> c_int
     );
     // SAFETY: the caller's promise.

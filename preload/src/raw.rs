@@ -24,9 +24,7 @@ pub unsafe extern "C" fn syscall(
     unsafe {
         match number {
             libc::SYS_close => descriptors::close(int(first)).into(),
-            libc::SYS_close_range => {
-                descriptors::close_range(unsigned(first), unsigned(second), int(third)).into()
-            }
+            libc::SYS_close_range => descriptors::close_range(unsigned(first), unsigned(second), int(third)).into(),
             libc::SYS_dup => descriptors::dup(int(first)).into(),
             libc::SYS_dup3 => descriptors::dup3(int(first), int(second), int(third)).into(),
             libc::SYS_sendmmsg => {

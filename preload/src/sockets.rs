@@ -127,9 +127,7 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     }
     // SAFETY: only numbers go in.
     let listens = unsafe { real(fd, backlog) };
-    if listens == 0
-        && is_served(fd)
-    {
+    if listens == 0 && is_served(fd) {
         match shim::serve(fd, backlog) {
             Ok(()) => ending::watch(),
             Err(why) => told::cannot(why.0),
