@@ -249,6 +249,9 @@ bench-short: ## 1,000 transfers of 100 KB through one tunnel, beside the kernel'
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-short' ./packaging/record-result bench-short ./tests/lab/run shorts release
 
+bench-shim: ## the shim beside the library's calls and beside none, kept in docs/results/bench-shim.txt
+	@RECORDED_COMMAND='make bench-shim' ./packaging/record-result bench-shim ./benches/shim/run
+
 bench-parts: scale ## figures of the servers' cores
 	$(CARGO) run --release --quiet -p ntm-relay --example forward_cost
 
