@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ntm_recovery::{Algorithm, Config, PathMemory};
+use ntm_recovery::{Algorithm, Config, PathMemory, WindowGrowth};
 use ntm_recovery_sim::Application;
 use ntm_recovery_sim::link::{Conditions, Loss};
 use ntm_recovery_sim::scenario::{self, fairness, goodput, rivals};
@@ -108,6 +108,42 @@ fn what_others_learnt_of_a_path_makes_short_transfers_faster() {
     let (fresh, _) = transfer(PathMemory::default());
     let (taught, _) = transfer(world.learnt(flow));
     assert!(taught + 100 * MS < fresh, "{taught:?} beside {fresh:?}");
+}
+
+/// An endless flow whose receiver offers little at first.
+fn growing(link: &Conditions) -> Flow {
+    let mut flow = scenario::endless(Config::default(), link);
+    flow.config.window_growth = Some(WindowGrowth { first: 64 << 10, most: flow.buffer as u64 });
+    flow
+}
+
+#[test]
+fn a_receive_window_that_begins_small_grows_until_the_path_is_full() {
+    let link = Conditions::clean(100_000_000, 100 * MS, 1.0);
+    let mut world = World::new(link, scenario::clean_return(&link), 1);
+    let flow = world.add(growing(&link));
+    world.run(3 * SECOND);
+    let before = world.received(flow);
+    world.run(6 * SECOND);
+    let got = (world.received(flow) - before) as f64 * 8.0 / 3.0 / MEGABIT;
+    assert!(got > 90.0, "{got:.1} of 100 Mbit/s");
+}
+
+#[test]
+fn a_reader_that_wakes_up_is_sent_more_at_once() {
+    let link = Conditions::clean(100_000_000, 20 * MS, 1.0);
+    let mut world = World::new(link, scenario::clean_return(&link), 1);
+    let flow = world.add(growing(&link));
+    world.set_lazy(flow, true);
+    world.run(5 * SECOND);
+    assert_eq!(world.received(flow), 0);
+    world.set_lazy(flow, false);
+    // It is asked for its window within a minute; from then on nothing holds the sender back.
+    world.run(70 * SECOND);
+    let before = world.received(flow);
+    world.run(71 * SECOND);
+    let got = (world.received(flow) - before) as f64 * 8.0 / MEGABIT;
+    assert!(got > 80.0, "{got:.1} of 100 Mbit/s");
 }
 
 #[test]
