@@ -46,7 +46,9 @@ pub(crate) fn use_config(path: &Path) {
 pub(crate) fn failure(fault: Fault) -> Failure {
     match fault.errno.0 {
         libc::EINVAL => Failure::usage(fault.message),
-        libc::ECONNREFUSED => Failure::new(fault.message).way_out("the node is there, but nothing listens at that port"),
+        libc::ECONNREFUSED => {
+            Failure::new(fault.message).way_out("the node is there, but nothing listens at that port")
+        }
         _ => Failure::new(fault.message),
     }
 }

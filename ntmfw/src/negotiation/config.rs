@@ -133,7 +133,10 @@ impl Config {
             }
             looked.push(candidate.display().to_string());
         }
-        Err(ConfigError(format!("no configuration: looked for $NTMFW_CONFIG, {} (`ntm login` makes one)", looked.join(", "))))
+        Err(ConfigError(format!(
+            "no configuration: looked for $NTMFW_CONFIG, {} (`ntm login` makes one)",
+            looked.join(", ")
+        )))
     }
 
     fn load(path: &Path) -> Result<Self, ConfigError> {

@@ -147,7 +147,8 @@ fn await_registration(core: &Core) -> Result<(), StartError> {
             Ok(()) => break,
             Err(Errno(libc::EINTR)) => {}
             Err(_) => {
-                let message = "no direction coordinator answered; trying goes on (`ntm netcheck` tells more)".to_owned();
+                let message =
+                    "no direction coordinator answered; trying goes on (`ntm netcheck` tells more)".to_owned();
                 return Err(StartError { errno: Errno(libc::ETIMEDOUT), message });
             }
         }
