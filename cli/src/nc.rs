@@ -18,9 +18,10 @@ pub(crate) struct Nc {
     /// The node; with --listen, the only one that may connect
     #[arg(required_unless_present = "listen")]
     name: Option<String>,
-    /// The port
+    /// Wait at this port until a node connects
     #[arg(long, short, value_name = "PORT", conflicts_with = "udp")]
     listen: Option<u16>,
+    /// The port
     #[arg(value_name = "PORT", required_unless_present = "listen", conflicts_with = "listen")]
     port: Option<u16>,
     /// Datagrams of UDP: each line of standard input is one

@@ -146,7 +146,16 @@ pub fn name_of(address: IpAddr) -> Option<String> {
     if core.is_own(address) {
         return Some(core.names.own().as_str().to_owned());
     }
-    core.names.by_address(address).map(|resolved| resolved.name.as_str().to_owned())
+    if let Some(resolved) = core.names.by_address(address) {
+        return Some(resolved.name.as_str().to_owned());
+    }
+    // One that came by itself and was never looked up.
+    core.engine(|node| {
+        let mut peers = node.peers();
+        peers
+            .find(|peer| address == peer.virtual4 || address == peer.virtual6)
+            .map(|peer| peer.name.as_str().to_owned())
+    })
 }
 
 /// Whether an address is in the ranges from which coordinators give addresses. Nothing is begun for that.
