@@ -52,17 +52,21 @@ pub(crate) struct Core {
     unsettled: AtomicBool,
 }
 
+/// What a runtime begins with.
+pub(crate) struct Beginning {
+    pub(crate) origin: HostInstant,
+    pub(crate) node: Node,
+    pub(crate) reader: Reader,
+    pub(crate) streams: Streams,
+    pub(crate) names: Names,
+    pub(crate) interfaces: Known,
+    pub(crate) state: State,
+    pub(crate) stream_defaults: StreamDefaults,
+}
+
 impl Core {
-    pub(crate) fn new(
-        origin: HostInstant,
-        node: Node,
-        reader: Reader,
-        streams: Streams,
-        names: Names,
-        interfaces: Known,
-        state: State,
-        stream_defaults: StreamDefaults,
-    ) -> Self {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { origin, node, reader, streams, names, interfaces, state, stream_defaults } = beginning;
         Self {
             origin,
             route_version: node.route_version(),

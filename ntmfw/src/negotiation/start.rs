@@ -20,7 +20,7 @@ use crate::negotiation::netlink::Netlink;
 use crate::negotiation::state::{State, StateError};
 use crate::packet::reader::{Reader, wait_for};
 use crate::packet::streams::Streams;
-use crate::runtime::{self, Core, now_since};
+use crate::runtime::{self, Beginning, Core, now_since};
 use crate::stack::readiness::{ERR, IN, Readiness};
 use crate::sync::Lock;
 
@@ -120,7 +120,9 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     let reader = Reader::new(netlink).map_err(|why| StartError::host("descriptors", why.into()))?;
     let streams = Streams::new(config.relay_tls_port);
     let interfaces = Known::new(config.interfaces.clone(), config.port);
-    let core = Arc::new(Core::new(origin, node, reader, streams, names, interfaces, state, config.stream_defaults()));
+    let stream_defaults = config.stream_defaults();
+    let core = Core::new(Beginning { origin, node, reader, streams, names, interfaces, state, stream_defaults });
+    let core = Arc::new(core);
     core.refresh_interfaces();
     let control = core.clone();
     let spawned = std::thread::Builder::new().name("ntmfw-control".to_owned()).spawn(move || {

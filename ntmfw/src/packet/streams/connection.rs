@@ -146,8 +146,8 @@ impl Connection {
                 return Ok(());
             }
             let mut record = Vec::with_capacity(RECORD);
-            while let Some(frame) = self.waiting.pop_front_if(|frame| record.len() + frame.len() <= RECORD) {
-                record.extend_from_slice(&frame);
+            while self.waiting.front().is_some_and(|frame| record.len() + frame.len() <= RECORD) {
+                record.extend_from_slice(&self.waiting.pop_front().unwrap_or_default());
             }
             self.tls.writer().write_all(&record)?;
         }
