@@ -171,7 +171,6 @@ pub unsafe extern "C" fn gethostbyaddr(address: *const c_void, length: socklen_t
 }
 
 /// `gethostbyaddr_r(3)`
-#[expect(clippy::too_many_arguments, reason = "the C library's prototype")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gethostbyaddr_r(
     address: *const c_void,

@@ -102,8 +102,9 @@ static int sockets[2];
 static int reach(const char *host, int kind)
 {
     struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = kind }, *found;
-    if (ntmfw_getaddrinfo(host, port, &hints, &found) != 0)
-        die("no such name");
+    int error = ntmfw_getaddrinfo(host, port, &hints, &found);
+    if (error)
+        die(ntmfw_gai_strerror(error));
     int fd = ntmfw_socket(found->ai_family, kind, 0);
     if (ntmfw_connect(fd, found->ai_addr, found->ai_addrlen) < 0)
         die("not connected");
