@@ -93,6 +93,10 @@ test-java: ## NTMfw for Java: its tests by JNA and by JNI
 	@./packaging/install-tools java
 	@./bindings/java/run-tests
 
+test-java21: ## virtual threads in sockets, with a Java 21 that is fetched or that JAVA21 names
+	@./packaging/install-tools java
+	@./bindings/java/test-virtual-threads
+
 jar-java: ## the jars of NTMfw for Java in bindings/java/target, one of them with the library inside
 	@./packaging/install-tools java
 	@./bindings/java/make-jars

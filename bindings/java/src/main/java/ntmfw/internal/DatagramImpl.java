@@ -15,7 +15,7 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /** A datagram socket for {@code java.net.DatagramSocket}. */
 public final class DatagramImpl extends DatagramSocketImpl {
-    /** The largest payload of a datagram, with a byte by which a longer one would be known. */
+    /** What has room beside an address; the largest datagrams are shorter. */
     private static final int LARGEST = NativeBuffer.LARGE - SocketAddresses.LENGTH - Integer.BYTES;
 
     private final ReentrantLock receiving = new ReentrantLock();

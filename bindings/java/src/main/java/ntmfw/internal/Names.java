@@ -66,7 +66,15 @@ public final class Names {
 
     /** A virtual address with the name of its node. */
     static InetAddress ofNode(byte[] address) {
-        return SocketAddresses.named(BY_ADDRESS.computeIfAbsent(ByteBuffer.wrap(address), Names::ask), address);
+        ByteBuffer key = ByteBuffer.wrap(address);
+        String name = BY_ADDRESS.get(key);
+        if (name == null) {
+            name = ask(key);
+            if (name != null) {
+                BY_ADDRESS.put(key, name);
+            }
+        }
+        return SocketAddresses.named(name, address);
     }
 
     /** Null where nobody knows it yet. */
