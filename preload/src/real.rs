@@ -4,7 +4,7 @@
 ///
 /// `real!(close(fd: c_int) -> c_int)` gives an `unsafe extern "C" fn(c_int) -> c_int`.
 macro_rules! real {
-    ($name:ident($($type:ty),*) $(-> $result:ty)?) => {{
+    ($name:ident($($type:ty),* $(,)?) $(-> $result:ty)?) => {{
         static FOUND: std::sync::atomic::AtomicPtr<libc::c_void> =
             std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
         let mut found = FOUND.load(std::sync::atomic::Ordering::Acquire);
