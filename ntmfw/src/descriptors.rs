@@ -150,10 +150,14 @@ mod tests {
     fn the_librarys_own_descriptors_are_known_while_they_live_and_leave_the_low_numbers_alone() {
         let file = std::fs::File::open("/dev/null").expect("a file");
         let own = Own::new(file.into());
-        let fd = own.as_raw_fd();
-        assert!(fd >= 1_024 && is_own(fd) && !is_own(fd + 1));
-        drop(own);
-        assert!(!is_own(fd));
+        assert!(own.as_raw_fd() >= 1_024 && is_own(own.as_raw_fd()));
+        // A number that no other test is given.
+        const FAR: RawFd = 60_000;
+        assert!(!is_own(FAR));
+        let noted = Noted::new(&FAR);
+        assert!(is_own(FAR));
+        drop(noted);
+        assert!(!is_own(FAR));
     }
 
     #[test]

@@ -43,10 +43,10 @@ pub(crate) struct Config {
     #[serde(default, deserialize_with = "congestion")]
     pub(crate) congestion_control: Algorithm,
     /// How far the buffers of streams may grow, in bytes, whose sizes the program does not choose.
-    #[serde(default, deserialize_with = "buffer_limit")]
-    send_buffer_limit: Option<usize>,
-    #[serde(default, deserialize_with = "buffer_limit")]
-    receive_buffer_limit: Option<usize>,
+    #[serde(default = "usual_send_buffer", deserialize_with = "buffer_limit")]
+    send_buffer_limit: usize,
+    #[serde(default = "usual_receive_buffer", deserialize_with = "buffer_limit")]
+    receive_buffer_limit: usize,
     /// Whether streams begin with what others learnt of their path.
     #[serde(default = "yes")]
     remember_paths: bool,
@@ -157,11 +157,7 @@ impl Config {
 
     /// What holds for streams whose programs do not choose.
     pub(crate) fn stream_defaults(&self) -> StreamDefaults {
-        let usual = Bounds::default();
-        let buffers = Bounds {
-            send: self.send_buffer_limit.unwrap_or(usual.send),
-            receive: self.receive_buffer_limit.unwrap_or(usual.receive),
-        };
+        let buffers = Bounds { send: self.send_buffer_limit, receive: self.receive_buffer_limit };
         StreamDefaults { congestion: self.congestion_control, buffers, remember_paths: self.remember_paths }
     }
 
@@ -205,12 +201,20 @@ fn yes() -> bool {
     true
 }
 
+fn usual_send_buffer() -> usize {
+    Bounds::default().send
+}
+
+fn usual_receive_buffer() -> usize {
+    Bounds::default().receive
+}
+
 /// smoltcp's buffers hold a gigabyte at most; less than a few segments would carry nothing.
-fn buffer_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+fn buffer_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     const SIZES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 30;
     let size = usize::deserialize(deserializer)?;
     if SIZES.contains(&size) {
-        return Ok(Some(size));
+        return Ok(size);
     }
     Err(D::Error::custom(format!("{size} is not from {} to {}", SIZES.start(), SIZES.end())))
 }
