@@ -51,8 +51,7 @@ impl Client {
             Fault { errno, message: format!("the agent at {}: {why}", self.path.display()) }
         };
         let mut stream = UnixStream::connect(&self.path).map_err(failed)?;
-        // SAFETY: asks for a number.
-        if wire::peer_user(&stream).map_err(failed)? != unsafe { libc::geteuid() } {
+        if wire::peer_user(&stream).map_err(failed)? != wire::own_user() {
             let message = format!("the agent at {} is another user's", self.path.display());
             return Err(Fault { errno: Errno(libc::EPERM), message });
         }

@@ -9,6 +9,7 @@
 //!
 //! `docs/agent.md` has what they say to each other. A [`Node`] is either: the stack of this process ([`Local`]), or the agent's
 //! ([`Client`]); what uses one need not know which.
+#![deny(unsafe_code)]
 
 mod client;
 mod message;

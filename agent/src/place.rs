@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::wire;
+
 /// Names the agent's socket where it is not at its usual place.
 pub const SOCKET_VARIABLE: &str = "NTMFW_AGENT";
 
@@ -12,8 +14,7 @@ pub fn socket_path() -> PathBuf {
         return named.into();
     }
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        // SAFETY: asks for a number.
-        let user = unsafe { libc::geteuid() };
+        let user = wire::own_user();
         let usual = PathBuf::from(format!("/run/user/{user}"));
         if usual.is_dir() { usual } else { std::env::temp_dir().join(format!("ntmfw-{user}")) }
     });

@@ -1,5 +1,7 @@
 //! Messages on a Unix stream: a length of four bytes, big endian, then JSON. A descriptor comes with the length.
 
+#![allow(unsafe_code)]
+
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -37,6 +39,12 @@ pub(crate) fn read<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<(
     let mut text = vec![0; length];
     stream.read_exact(&mut text)?;
     Ok((serde_json::from_slice(&text)?, fd))
+}
+
+/// The user whose process this is.
+pub(crate) fn own_user() -> libc::uid_t {
+    // SAFETY: asks for a number.
+    unsafe { libc::geteuid() }
 }
 
 /// The user whose process has the other end.
