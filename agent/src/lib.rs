@@ -23,4 +23,4 @@ pub use node::{Local, Node, accept};
 pub use ntmfw::elsewhere::Found;
 pub use ntmfw::service::{Fault, Link, Traffic};
 pub use place::{SOCKET_VARIABLE, socket_path};
-pub use server::Server;
+pub use server::{Server, runs};

@@ -42,9 +42,7 @@ impl Server {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
-        let mut options = OpenOptions::new();
-        options.create(true).write(true).truncate(false).mode(0o600);
-        let lock = options.open(path.with_extension("lock")).map_err(failed)?;
+        let lock = open_lock(path).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -74,6 +72,23 @@ impl Server {
         })?;
         Ok(())
     }
+
+    /// Takes the socket away. Another agent may come when this process has ended, and its node's state is free.
+    pub fn withdraw(self) {
+        let _ = fs::remove_file(&self.path);
+        std::mem::forget(self);
+    }
+}
+
+/// Whether an agent runs at this place, or is about to end.
+#[must_use]
+pub fn runs(path: &Path) -> bool {
+    open_lock(path).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(false).mode(0o600).open(path.with_extension("lock"))
 }
 
 impl Drop for Server {

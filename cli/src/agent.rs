@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ntm_agent::{Client, Local, Node as _, Server, socket_path};
+use ntm_agent::{Client, Local, Node as _, Server, runs, socket_path};
 use ntm_program::{Failure, ResultExt as _};
 use ntmfw::service;
 
@@ -35,7 +35,7 @@ impl Agent {
         writeln!(std::io::stdout(), "{name}: serving this user's programs at {}", path.display())
             .context("standard output")?;
         held.wait();
-        drop(server);
+        server.withdraw();
         service::end();
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Down {
         let name = client.name().map_err(failure)?;
         client.stop().map_err(failure)?;
         let begun = Instant::now();
-        while path.exists() {
+        while runs(&path) {
             if begun.elapsed() > PATIENCE {
                 return Err(Failure::new("the agent was told to end and goes on"));
             }
