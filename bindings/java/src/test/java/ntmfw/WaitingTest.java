@@ -47,7 +47,7 @@ class WaitingTest {
                     Socket accepted = listening.accept()) {
                 assertEquals(0, accepted.getSoTimeout());
                 Background<Integer> reading = Background.start(accepted.getInputStream()::read);
-                Waits.until(reading.thread());
+                Waits.until(reading.thread(), "recv");
                 assertThrows(SocketTimeoutException.class, listening::accept);
                 assertTrue(reading.thread().isAlive());
                 socket.getOutputStream().write(42);
@@ -78,7 +78,7 @@ class WaitingTest {
                 socket.connect(silenced.address());
                 return null;
             });
-            Waits.until(connecting.thread());
+            Waits.until(connecting.thread(), "connect");
             socket.close();
             assertEquals("Socket closed", assertThrows(SocketException.class, connecting::result).getMessage());
         }
@@ -88,7 +88,7 @@ class WaitingTest {
     void closingWakesWhoReads() throws Exception {
         try (NTMSocket socket = new NTMSocket(Neighbour.NAME, Peer.SILENT)) {
             Background<Integer> reading = Background.start(socket.getInputStream()::read);
-            Waits.until(reading.thread());
+            Waits.until(reading.thread(), "recv");
             socket.close();
             assertEquals("Socket closed", assertThrows(SocketException.class, reading::result).getMessage());
         }
@@ -103,7 +103,7 @@ class WaitingTest {
                 }
             });
             // The first write alone is more than any buffer: when it stands still, it waits for room.
-            Waits.until(writing.thread());
+            Waits.until(writing.thread(), "send");
             socket.close();
             assertThrows(SocketException.class, writing::result);
         }
@@ -113,7 +113,7 @@ class WaitingTest {
     void closingWakesWhoAccepts() throws Exception {
         try (NTMServerSocket listening = new NTMServerSocket(0)) {
             Background<Socket> accepting = Background.start(listening::accept);
-            Waits.until(accepting.thread());
+            Waits.until(accepting.thread(), "accept4");
             listening.close();
             assertEquals("Socket closed", assertThrows(SocketException.class, accepting::result).getMessage());
         }
@@ -126,7 +126,7 @@ class WaitingTest {
                 socket.receive(new DatagramPacket(new byte[1], 1));
                 return null;
             });
-            Waits.until(receiving.thread());
+            Waits.until(receiving.thread(), "recvfrom");
             socket.close();
             assertEquals("Socket closed", assertThrows(SocketException.class, receiving::result).getMessage());
         }

@@ -9,9 +9,10 @@ final class Waits {
 
     private Waits() {}
 
-    /** Comes back when the thread is in a native call of the library, where it is to be woken. */
-    static void until(Thread thread) throws IOException {
+    /** Comes back when the thread is in this native call of the library, where it is to be woken. */
+    static void until(Thread thread, String call) throws IOException {
         Eventually.assertEquals(true, () -> Arrays.stream(thread.getStackTrace()).limit(2)
-            .anyMatch(frame -> frame.getClassName().startsWith(CALLS) && frame.isNativeMethod()));
+            .anyMatch(frame -> frame.getClassName().startsWith(CALLS) && frame.isNativeMethod()
+                && frame.getMethodName().endsWith(call)));
     }
 }
