@@ -6,8 +6,8 @@ mod reassembly;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-pub use self::growth::WindowGrowth;
 pub(crate) use self::growth::Growth;
+pub use self::growth::WindowGrowth;
 use self::reassembly::Reassembly;
 use crate::seq::{self, Position};
 use crate::wire::{CWR, Ecn, FIN, MAX_BLOCKS, Segment, renew};

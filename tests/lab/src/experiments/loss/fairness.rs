@@ -61,9 +61,7 @@ pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
 fn measure(scene: &Scene, cell: &Cell, pair: [Contender; 2]) -> io::Result<Shared> {
     let link = scene.link(cell.impairments(), 1)?;
     let rest = ["cubic".to_owned(), SKIP.to_string(), SECONDS.to_string()];
-    let start = |at: usize| {
-        scene.client(Sender { node: SENDERS[at], ..Sender::of(pair[at]) }, "bulk", &rest)
-    };
+    let start = |at: usize| scene.client(Sender { node: SENDERS[at], ..Sender::of(pair[at]) }, "bulk", &rest);
     let clients = [start(0)?, start(1)?];
     let mut goodputs = [0.0; 2];
     for (client, goodput) in clients.into_iter().zip(&mut goodputs) {

@@ -29,7 +29,10 @@ pub(crate) fn run(grid: &Grid, files: &Files, report: &mut Report) -> io::Result
     let scene = Scene::new(files, &grid.settings)?;
     scene.let_kernel_remember(false)?;
     let [send, receive] = scene.kernel_bounds()?;
-    report.line(&format!("goodput of one flow in Mbit/s over {} s or thirty round trips, {} round(s);", grid.seconds, grid.rounds));
+    report.line(&format!(
+        "goodput of one flow in Mbit/s over {} s or thirty round trips, {} round(s);",
+        grid.seconds, grid.rounds
+    ));
     report.line(&format!("the kernel's buffers grow to {send} bytes for sending and {receive} for receiving"));
     for congestion in &grid.congestion {
         let cells = grid.cells();
@@ -60,14 +63,7 @@ fn measure(scene: &Scene, grid: &Grid, congestion: &str, cell: &Cell) -> io::Res
     Ok(rounds[rounds.len() / 2])
 }
 
-fn flow(
-    scene: &Scene,
-    grid: &Grid,
-    contender: Contender,
-    congestion: &str,
-    cell: &Cell,
-    seed: u64,
-) -> io::Result<f64> {
+fn flow(scene: &Scene, grid: &Grid, contender: Contender, congestion: &str, cell: &Cell, seed: u64) -> io::Result<f64> {
     let seconds = cell.seconds(grid.seconds);
     let _link = scene.link(cell.impairments(), seed)?;
     let rest = [congestion.to_owned(), "0".to_owned(), seconds.to_string()];

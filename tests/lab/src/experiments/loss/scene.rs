@@ -79,8 +79,7 @@ impl Scene {
     /// A link from the sender to the server, and back. The same seed loses the same frames.
     pub(super) fn link(&self, impairments: [Impairment; 2], seed: u64) -> io::Result<Link> {
         let [server, sender] = FAR;
-        self.air
-            .within(|| Link::between(PacketSocket::open(sender)?, PacketSocket::open(server)?, impairments, seed))
+        self.air.within(|| Link::between(PacketSocket::open(sender)?, PacketSocket::open(server)?, impairments, seed))
     }
 
     /// Starts what `programs/transfer.c` calls `what`, at the sender.
@@ -114,7 +113,6 @@ impl Scene {
 
 impl Contender {
     pub(super) const BOTH: [Self; 2] = [Self::Kernel, Self::Ntmfw];
-
 }
 
 impl Sender<'_> {

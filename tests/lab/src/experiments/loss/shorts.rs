@@ -15,7 +15,9 @@ const LINK: Cell = Cell { rate: 200, trip: 50, loss: Loss::Random(0.0), buffer: 
 
 pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
     let scene = Scene::new(files, "")?;
-    report.line(&format!("{COUNT} x {SIZE} bytes over {LINK}, {WIDTH} at a time: ms from connect() to the other end's close"));
+    report.line(&format!(
+        "{COUNT} x {SIZE} bytes over {LINK}, {WIDTH} at a time: ms from connect() to the other end's close"
+    ));
     report.line(&format!("{:40}{}", "", ["mean", "median", "p99"].map(|head| format!("{head:>10}")).concat()));
     let mut means = Vec::new();
     for contender in Contender::BOTH {
