@@ -3,8 +3,12 @@
 //! Buffers are made as large as they may ever become: they cannot be changed later, and the pages of what was never used
 //! cost nothing. How much of the one for sending is used goes with what the path takes; of the one for receiving
 //! recovery offers more and more (`ntm_recovery::WindowGrowth`). A size that the program asked for (`SO_SNDBUF`,
-//! `SO_RCVBUF`) stays as it is, as in Linux.
+//! `SO_RCVBUF`) stays as it is, as in Linux. What passes goes round through all of a buffer; the pages it leaves behind
+//! are given back when nothing is in there.
 
+use std::time::Duration;
+
+use ntm_proto::time::Instant;
 use ntm_recovery::WindowGrowth;
 use smoltcp::socket::tcp::SocketBuffer;
 
@@ -14,6 +18,8 @@ use crate::stack::pages::Pages;
 pub(crate) const FIRST: usize = 512 << 10;
 /// Congestion windows that fit into what is used: one in flight, and one to follow when that is acknowledged.
 const WINDOWS: usize = 2;
+/// Pages are given back no more often than this: getting them again costs more than keeping them.
+const KEPT: Duration = Duration::from_millis(100);
 
 /// How far buffers may grow whose sizes the program leaves to the library.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +44,16 @@ pub(crate) struct Buffers {
     send: usize,
     receive: usize,
     grows: bool,
-    _pages: Vec<Pages>,
+    /// For receiving, and for sending.
+    pages: [Used; 2],
+}
+
+/// Memory of a buffer, and how much of it what has passed may have touched.
+#[derive(Debug)]
+struct Used {
+    memory: Option<Pages>,
+    passed: usize,
+    since: Instant,
 }
 
 impl Buffers {
@@ -53,15 +68,34 @@ impl Buffers {
         bounds: Bounds,
     ) -> (Self, [SocketBuffer<'static>; 2]) {
         let sizes = [receive.unwrap_or(bounds.receive), send.unwrap_or(bounds.send)];
-        let mut pages = Vec::with_capacity(sizes.len());
-        let buffers = sizes.map(|size| {
-            let Some(mut memory) = Pages::new(size) else { return SocketBuffer::new(vec![0; size]) };
+        let mut pages = sizes.map(|size| Used { memory: Pages::new(size), passed: 0, since: Instant::ZERO });
+        let mut lend = |at: usize| match &mut pages[at].memory {
             // SAFETY: lent once; that it outlives what it lends is the caller's promise.
-            let bytes = unsafe { memory.lend() };
-            pages.push(memory);
-            SocketBuffer::new(bytes)
-        });
-        (Self { wanted: send, receive: sizes[0], send: sizes[1], grows: receive.is_none(), _pages: pages }, buffers)
+            Some(memory) => SocketBuffer::new(unsafe { memory.lend() }),
+            None => SocketBuffer::new(vec![0; sizes[at]]),
+        };
+        let buffers = [lend(0), lend(1)];
+        (Self { wanted: send, receive: sizes[0], send: sizes[1], grows: receive.is_none(), pages }, buffers)
+    }
+
+    /// Bytes were taken out of the buffer for receiving; whether it is empty now.
+    ///
+    /// # Safety
+    ///
+    /// Where it is said to be empty, nobody reads what was in it.
+    pub(crate) unsafe fn note_received(&mut self, now: Instant, bytes: usize, empty: bool) {
+        // SAFETY: as above.
+        unsafe { self.pages[0].pass(now, bytes, empty) };
+    }
+
+    /// Bytes were put into the buffer for sending, or it may have become empty.
+    ///
+    /// # Safety
+    ///
+    /// As for [`note_received`](Self::note_received).
+    pub(crate) unsafe fn note_sent(&mut self, now: Instant, bytes: usize, empty: bool) {
+        // SAFETY: as above.
+        unsafe { self.pages[1].pass(now, bytes, empty) };
     }
 
     /// The program asks for a size, or leaves it to the library.
@@ -81,6 +115,23 @@ impl Buffers {
     }
 }
 
+impl Used {
+    /// # Safety
+    ///
+    /// Where it is said to be empty, nobody reads what was in it.
+    unsafe fn pass(&mut self, now: Instant, bytes: usize, empty: bool) {
+        self.passed += bytes;
+        if !empty || self.passed < FIRST || now.since(self.since) < KEPT {
+            return;
+        }
+        (self.passed, self.since) = (0, now);
+        if let Some(memory) = &mut self.memory {
+            // SAFETY: the caller's promise.
+            unsafe { memory.forget() };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +148,21 @@ mod tests {
         assert_eq!(buffers.send_limit(10_000), FIRST);
         assert_eq!(buffers.send_limit(1 << 20), 2 << 20);
         assert_eq!(buffers.send_limit(u64::MAX), 4 << 20);
+    }
+
+    #[test]
+    fn what_has_passed_is_given_back_when_nothing_waits() {
+        let mut pages = Pages::new(FIRST).expect("there is memory");
+        // SAFETY: lent once, and used before `pages` goes.
+        let bytes = unsafe { pages.lend() };
+        let mut used = Used { memory: Some(pages), passed: 0, since: Instant::ZERO };
+        bytes[0] = 1;
+        // SAFETY: what was there is looked at only to see whether it went.
+        unsafe { used.pass(Instant::from_millis(1_000), FIRST, false) };
+        assert_eq!(bytes[0], 1);
+        // SAFETY: as above.
+        unsafe { used.pass(Instant::from_millis(1_000), 1, true) };
+        assert_eq!(bytes[0], 0);
     }
 
     #[test]

@@ -120,6 +120,8 @@ struct Inner {
     /// Bytes that passed from and to the application.
     taken: u64,
     given: u64,
+    /// Bytes that the application gave since the connection acted last.
+    queued: usize,
     segments_in: u32,
     data_in_at: Option<Instant>,
     /// Last, so that it goes after the socket that it was lent to.
@@ -178,6 +180,7 @@ impl Connection {
             cork: Cork::default(),
             taken: 0,
             given: 0,
+            queued: 0,
             segments_in: 0,
             data_in_at: None,
             buffers,
@@ -298,6 +301,7 @@ impl Connection {
             }
             let taken = queue(inner)?;
             inner.taken += taken as u64;
+            inner.queued += taken;
             Ok(taken)
         })
     }
@@ -333,6 +337,9 @@ impl Connection {
             if gone > 0 {
                 // What was taken may open the window, or leave nothing to read.
                 let now = core.now();
+                let empty = inner.socket().recv_queue() == 0;
+                // SAFETY: smoltcp is not at work, and reads nothing of an empty buffer.
+                unsafe { inner.buffers.note_received(now, gone, empty) };
                 let tells = inner.way_out.recovery.handle_read(now, gone);
                 if tells || inner.is_due(now) {
                     self.run(core, now, inner, &[]);
@@ -495,6 +502,10 @@ impl Connection {
             inner.throw_away(now);
         }
         inner.way_out.flush(core, now);
+        let sent = std::mem::take(&mut inner.queued);
+        let empty = inner.socket().send_queue() == 0;
+        // SAFETY: smoltcp is not at work, and reads nothing of an empty buffer.
+        unsafe { inner.buffers.note_sent(now, sent, empty) };
         if inner.abandoned && inner.socket().recv_queue() > 0 {
             // Nobody will read it: the other end shall know.
             inner.abort(core, now);
@@ -674,6 +685,8 @@ impl Inner {
         let waiting = socket.recv_queue();
         while socket.can_recv() && socket.recv(|data| (data.len(), ())).is_ok() {}
         if waiting > 0 {
+            // SAFETY: smoltcp is not at work, and reads nothing of a buffer that was emptied.
+            unsafe { self.buffers.note_received(now, waiting, true) };
             self.way_out.recovery.handle_read(now, waiting);
         }
     }
