@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use ntm_agent::accept;
@@ -13,6 +15,10 @@ use super::message::{self, Begin, Offer, Reply};
 use super::{PORT, ROOM};
 use crate::session::{Session, failure};
 use crate::terminal::Progress;
+
+/// How long, and for how much, a sender that is refused is listened to.
+const PATIENCE: Duration = Duration::from_secs(2);
+const MOST_UNREAD: u64 = 1 << 20;
 
 /// Wait for a file that a node sends with `ntm send`
 #[derive(Debug, Args)]
@@ -67,6 +73,10 @@ impl Recv {
 
 fn refuse(stream: &mut UnixStream, why: &str) -> Result<String, Failure> {
     let _ = message::write(stream, &Reply::Refused(why.to_owned()));
+    // A connection that is closed with something unread ends with a reset, which takes the answer with it.
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = io::copy(&mut stream.take(MOST_UNREAD), &mut io::sink());
     Err(Failure::new(why))
 }
 

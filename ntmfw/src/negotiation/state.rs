@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ntm_node::Director;
 use ntm_proto::crypto::{PublicKeyBytes, Secret, default_provider};
@@ -23,6 +24,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::descriptors::Noted;
+
+/// How long a program that has the state already is given to end, and how often that is looked at.
+const LINGERING: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the state cannot be used; one line for the user.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,8 +95,7 @@ impl State {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(fault)?;
-        // SAFETY: a descriptor that lives, and a number.
-        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {
+        if !is_free(&lock) {
             return Err(StateError(format!(
                 "{name}: another program runs as this node; give this one a name and a state directory of its own, or let \
                  `ntm up` serve both"
