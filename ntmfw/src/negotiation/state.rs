@@ -243,3 +243,18 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 fn array<const N: usize>(text: &str) -> Option<[u8; N]> {
     hex::decode_array(text).ok()
 }
+
+/// Takes the lock, within the time that a program may need for its end whose last data is still on its way.
+fn is_free(lock: &File) -> bool {
+    let until = Instant::now() + LINGERING;
+    loop {
+        // SAFETY: a descriptor that lives, and a number.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
