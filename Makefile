@@ -241,7 +241,7 @@ bench: ## the library beside the kernel and its peers, kept in docs/results/benc
 
 # Arguments of `ntm-lab loss` for a part of the grid: LOSS='--rates 20,200 --trips 20 --congestion cubic'
 LOSS ?=
-bench-loss: ## one flow over links with loss, beside the kernel's: two hours; LOSS='--rates 20,200 --seconds 5' for a part
+bench-loss: ## one flow over links with loss, beside the kernel's: three hours; LOSS='--rates 20,200 --seconds 5' for a part
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-loss LOSS="$(LOSS)"' ./packaging/record-result bench-loss ./tests/lab/run loss release $(LOSS)
 

@@ -426,10 +426,15 @@ impl Socket {
 
     /// A descriptor that showed the end of a connection shows no beginning: where it is to, another takes its place.
     fn renew_mirror(&self) -> Result<()> {
+        if !self.mirror.lock().as_ref().is_some_and(Mirror::is_spent) {
+            return Ok(());
+        }
+        // Asks the mirror which of them stand for this socket.
+        let descriptors = table::descriptors_of(self);
         let mut mirror = self.mirror.lock();
-        let Some(mirror) = mirror.as_mut().filter(|mirror| mirror.is_spent()) else { return Ok(()) };
+        let Some(mirror) = mirror.as_mut() else { return Ok(()) };
         let (made, mut renewed) = Mirror::open(self.kind.of_socket() | libc::SOCK_CLOEXEC)?;
-        for fd in table::descriptors_of(self) {
+        for fd in descriptors {
             kernel::put_behind(fd, &made)?;
         }
         if mirror.shows_edges() {

@@ -37,8 +37,8 @@ pub(crate) struct Grid {
     /// Lines for the nodes' configurations
     #[arg(long, default_value = "")]
     pub(super) settings: String,
-    /// How often each cell is tried, each time with other losses
-    #[arg(long, default_value_t = 1)]
+    /// How often each cell is tried, each time with other losses: of one, chance says as much as the sender does
+    #[arg(long, default_value_t = 3)]
     pub(super) rounds: u64,
 }
 
