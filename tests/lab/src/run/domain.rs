@@ -170,9 +170,10 @@ impl Domain {
         // All nodes log in at once, many of them from behind one NAT.
         let mut config = OpenOptions::new().append(true).open(self.account.config(&self.files))?;
         writeln!(config, "\n[limits]\nlogins_burst = 1000\nlogins_per_minute = 6000")?;
-        for (server, port) in self.relays.iter().map(|relay| (relay, RS_PORT)).chain([(&self.direction, DC_PORT)]) {
-            self.certify(server, port)?;
-        }
+        // The coordinator asks for the relays that come after it; a relay carries only what is for coordinators that were
+        // there before it.
+        self.certify(&self.direction, DC_PORT)?;
+        self.relays.iter().try_for_each(|relay| self.certify(relay, RS_PORT))?;
         self.configure()
     }
 
