@@ -9,6 +9,8 @@ use crate::socket::{carrying, table};
 
 /// `dup(2)`. On a descriptor of standard input, output or error, here and in the next two, an NTM socket carries data
 /// (`NTMFW_DATA_CARRYING`).
+///
+/// Does not block. `EBADF`, `EMFILE`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_dup(fd: c_int) -> c_int {
     guard(|| {
@@ -20,6 +22,8 @@ pub extern "C" fn ntmfw_dup(fd: c_int) -> c_int {
 }
 
 /// `dup2(2)`.
+///
+/// What `copy` was before is closed as by `ntmfw_close`. Does not block. `EBADF`, `EMFILE`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_dup2(fd: c_int, copy: c_int) -> c_int {
     guard(|| {
@@ -33,6 +37,8 @@ pub extern "C" fn ntmfw_dup2(fd: c_int, copy: c_int) -> c_int {
 }
 
 /// `dup3(2)`.
+///
+/// As `ntmfw_dup2`; `EINVAL` where both are the same, or for flags but `O_CLOEXEC`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_dup3(fd: c_int, copy: c_int, flags: c_int) -> c_int {
     guard(|| {
@@ -92,6 +98,9 @@ pub unsafe extern "C" fn ntmfw_ioctl(fd: c_int, request: c_ulong, argument: *mut
 }
 
 /// `sendfile(2)`: from a file to a socket.
+///
+/// Blocks as `ntmfw_send`, and takes the file's bytes straight into the socket's buffer. Its errors, and `EBADF`,
+/// `EINVAL`, `EIO` of the file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendfile(out: c_int, file: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     guard(|| {

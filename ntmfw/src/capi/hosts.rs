@@ -13,6 +13,8 @@ use super::names::find_node;
 
 /// `gethostbyname(3)`: the IPv4 address of a node, or what the system says. The answer is good until the thread asks
 /// again; `h_errno` tells why there is none.
+///
+/// Blocks as `ntmfw_getaddrinfo` does. Null where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_gethostbyname(name: *const c_char) -> *mut hostent {
     const AT_FIRST: usize = 1_024;
@@ -49,6 +51,8 @@ pub unsafe extern "C" fn ntmfw_gethostbyname(name: *const c_char) -> *mut hosten
 }
 
 /// `gethostbyname_r(3)`: the same, told where the caller wants it.
+///
+/// `ERANGE` where the room is too small.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_gethostbyname_r(
     name: *const c_char,

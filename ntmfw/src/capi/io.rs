@@ -14,6 +14,8 @@ use crate::socket::{datagram, stream, table};
 use crate::stack::endpoint::{Arrival, Manner};
 
 /// `read(2)`.
+///
+/// `ntmfw_recv` without flags.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_read(fd: c_int, room: *mut c_void, length: size_t) -> ssize_t {
     guard(|| match table::find(fd) {
@@ -25,6 +27,8 @@ pub unsafe extern "C" fn ntmfw_read(fd: c_int, room: *mut c_void, length: size_t
 }
 
 /// `write(2)`.
+///
+/// `ntmfw_send` without flags.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_write(fd: c_int, data: *const c_void, length: size_t) -> ssize_t {
     guard(|| match table::find(fd) {
@@ -36,6 +40,8 @@ pub unsafe extern "C" fn ntmfw_write(fd: c_int, data: *const c_void, length: siz
 }
 
 /// `readv(2)`.
+///
+/// `ntmfw_recv` into several parts; `EINVAL` for more than `IOV_MAX` of them, or a negative count.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     guard(|| match table::find(fd) {
@@ -51,6 +57,9 @@ pub unsafe extern "C" fn ntmfw_readv(fd: c_int, parts: *const iovec, count: c_in
 }
 
 /// `writev(2)`.
+///
+/// `ntmfw_send` of several parts, as one datagram or in one go; `EINVAL` for more than `IOV_MAX` of them, or a
+/// negative count.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     guard(|| match table::find(fd) {
@@ -65,6 +74,12 @@ pub unsafe extern "C" fn ntmfw_writev(fd: c_int, parts: *const iovec, count: c_i
 }
 
 /// `send(2)`.
+///
+/// A stream takes what fits into the buffer and blocks while nothing does; a datagram leaves or is lost, and blocks
+/// only while it is found out who has the address. Errors: `EAGAIN` where it would block; `ENOTCONN` without a
+/// connection; `EPIPE` (and `SIGPIPE`, unless `MSG_NOSIGNAL` is given) after its end or one's own `shutdown`;
+/// `ECONNRESET`, `ETIMEDOUT`, `EHOSTUNREACH` when the connection failed; `ECONNREFUSED` where an earlier datagram was;
+/// `EDESTADDRREQ` without a peer; `EMSGSIZE` above 65,507 bytes; `EINTR`; `EOPNOTSUPP` for `MSG_OOB`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_send(fd: c_int, data: *const c_void, length: size_t, flags: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
@@ -72,6 +87,9 @@ pub unsafe extern "C" fn ntmfw_send(fd: c_int, data: *const c_void, length: size
 }
 
 /// `sendto(2)`. A datagram to a virtual address goes through a tunnel, which is made if there is none.
+///
+/// The errors of `ntmfw_send`, and `ENETUNREACH` from a bound socket to an address that is not virtual,
+/// `EAFNOSUPPORT` for one of another family.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendto(
     fd: c_int,
@@ -96,6 +114,10 @@ pub unsafe extern "C" fn ntmfw_sendto(
 }
 
 /// `recv(2)`.
+///
+/// Blocks until there is something; 0 is the end of a stream. A datagram that is longer than the room is cut off.
+/// Errors: `EAGAIN` where it would block, or after `SO_RCVTIMEO`; `ENOTCONN`; `ECONNREFUSED`, `ECONNRESET`,
+/// `ETIMEDOUT`, `EHOSTUNREACH`, each told once; `EINTR`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_recv(fd: c_int, room: *mut c_void, length: size_t, flags: c_int) -> ssize_t {
     guard(|| match table::find(fd) {
@@ -107,6 +129,9 @@ pub unsafe extern "C" fn ntmfw_recv(fd: c_int, room: *mut c_void, length: size_t
 }
 
 /// `recvfrom(2)`.
+///
+/// As `ntmfw_recv`, and tells who sent it; the length of the address is cut off to the room there is, and told
+/// whole.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_recvfrom(
     fd: c_int,

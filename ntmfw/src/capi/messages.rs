@@ -18,6 +18,9 @@ use crate::time::duration;
 
 /// `sendmsg(2)`. Of ancillary data `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and their IPv6 counterparts are followed. NTM sockets
 /// that are passed to another process (`SCM_RIGHTS`) carry data from then on (`NTMFW_DATA_CARRYING`).
+///
+/// Blocks and fails as `ntmfw_sendto`; `EINVAL` for ancillary data that is not understood, `EMSGSIZE` for too many
+/// parts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     guard(|| {
@@ -43,6 +46,9 @@ pub unsafe extern "C" fn ntmfw_sendmsg(fd: c_int, message: *const msghdr, flags:
 }
 
 /// `sendmmsg(2)`.
+///
+/// As `ntmfw_sendmsg` for each; how many were sent, where at least one was. Single datagrams to one peer leave
+/// together.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     guard(|| {
@@ -70,6 +76,8 @@ pub unsafe extern "C" fn ntmfw_sendmmsg(fd: c_int, messages: *mut mmsghdr, count
 
 /// `recvmsg(2)`. Ancillary data is what `IP_PKTINFO`, `IP_RECVTTL`, `IP_RECVTOS`, their IPv6 counterparts and
 /// `SO_TIMESTAMP` ask for.
+///
+/// Blocks and fails as `ntmfw_recv`; `MSG_TRUNC` and `MSG_CTRUNC` tell what had no room.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     guard(|| {
@@ -89,6 +97,8 @@ pub unsafe extern "C" fn ntmfw_recvmsg(fd: c_int, message: *mut msghdr, flags: c
 }
 
 /// `recvmmsg(2)`. The time-out is looked at between messages, as in the kernel.
+///
+/// As `ntmfw_recvmsg` for each; how many came, where at least one did.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_recvmmsg(
     fd: c_int,

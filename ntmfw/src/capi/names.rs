@@ -36,6 +36,11 @@ struct Entry {
 
 /// `getaddrinfo(3)`: the name of a node is asked of its coordinator, and the tunnel to it is on its way when the
 /// call is back. Other names are the system's; one that is an alias (CNAME) of a node's name is a node's.
+///
+/// Blocks for at most ten seconds, not interrupted by signals; any number of threads may ask at once. `EAI_NONAME`
+/// where there is no such node, `EAI_AGAIN` where nobody could be asked in time, `EAI_FAIL` where an answer is not
+/// authentic, `EAI_FAMILY`, `EAI_SOCKTYPE`, `EAI_SERVICE`, `EAI_BADFLAGS` as ever, `EAI_SYSTEM` with `errno`. The list
+/// is the caller's, to be freed by `ntmfw_freeaddrinfo`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getaddrinfo(
     node: *const c_char,
@@ -52,7 +57,9 @@ pub unsafe extern "C" fn ntmfw_getaddrinfo(
     })
 }
 
-/// `freeaddrinfo(3)`, for what [`ntmfw_getaddrinfo`] gave.
+/// `freeaddrinfo(3)`, for what `ntmfw_getaddrinfo` gave.
+///
+/// Null is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_freeaddrinfo(results: *mut addrinfo) {
     let mut next = results;
@@ -69,6 +76,8 @@ pub unsafe extern "C" fn ntmfw_freeaddrinfo(results: *mut addrinfo) {
 }
 
 /// `gai_strerror(3)`.
+///
+/// The text is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_gai_strerror(code: c_int) -> *const c_char {
     // SAFETY: takes a number and gives a C string of the library's own.
@@ -76,6 +85,9 @@ pub extern "C" fn ntmfw_gai_strerror(code: c_int) -> *const c_char {
 }
 
 /// `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have.
+///
+/// Does not block for addresses whose names are known. The errors are the system's: `EAI_NONAME`, `EAI_FAMILY`,
+/// `EAI_OVERFLOW`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getnameinfo(
     given: *const sockaddr,
@@ -315,7 +327,7 @@ unsafe fn port_of(service: *const c_char, kind: c_int, flags: c_int) -> Result<u
     }
 }
 
-/// What the system says, as a list that [`ntmfw_freeaddrinfo`] can free.
+/// What the system says, as a list that `ntmfw_freeaddrinfo` can free.
 ///
 /// # Safety
 /// As `getaddrinfo`.

@@ -9,6 +9,9 @@ use crate::socket::table::{self, Entry};
 use crate::socket::{carrying, options};
 
 /// `getsockopt(2)`.
+///
+/// Does not block. `ENOPROTOOPT` for an option that there is not, `EINVAL` for too little room, `EFAULT`,
+/// `EOPNOTSUPP`. `SO_ERROR` tells an error once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getsockopt(
     fd: c_int,
@@ -46,6 +49,9 @@ pub unsafe extern "C" fn ntmfw_getsockopt(
 }
 
 /// `setsockopt(2)`.
+///
+/// Does not block. `ENOPROTOOPT` for an option that there is not, `EINVAL` for a value it does not have, `EFAULT`,
+/// `EDOM`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_setsockopt(
     fd: c_int,

@@ -11,8 +11,12 @@ use crate::socket;
 use crate::socket::table::Entry;
 
 /// Begins: reads the configuration at `config`, or at the usual places where that is null, and registers the node.
-/// 0, or −1 with `errno` and an explanation in [`ntmfw_strerror`]. Other calls begin by themselves if this one was
+/// 0, or −1 with `errno` and an explanation in `ntmfw_strerror`. Other calls begin by themselves if this one was
 /// not made; a second call does nothing.
+///
+/// Blocks until the node is registered, or for ten seconds. `EINVAL` without a configuration, or for a mistake in it,
+/// which is told by file, line and key; `EACCES` where secrets can be read by others, a login is refused, or another
+/// program runs as the node; `ETIMEDOUT` where no coordinator answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_init(config: *const c_char) -> c_int {
     guard(|| {

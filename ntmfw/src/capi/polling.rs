@@ -14,6 +14,8 @@ use crate::time::{duration, time_of, timespec_of};
 const EDGE: u32 = libc::EPOLLET.cast_unsigned();
 
 /// `poll(2)`.
+///
+/// Waits for sockets of ours and all other descriptors at once. `EINTR`, `EINVAL`, `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
     // SAFETY: the caller's promise.
@@ -21,6 +23,8 @@ pub unsafe extern "C" fn ntmfw_poll(fds: *mut pollfd, count: nfds_t, timeout: c_
 }
 
 /// `ppoll(2)`.
+///
+/// As `ntmfw_poll`, with a finer time and other signals blocked meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_ppoll(
     fds: *mut pollfd,
@@ -37,6 +41,9 @@ pub unsafe extern "C" fn ntmfw_ppoll(
 }
 
 /// `select(2)`.
+///
+/// As `ntmfw_poll`; `EBADF` for a descriptor that is none, `EINVAL` for a negative count or time. Only numbers below
+/// `FD_SETSIZE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_select(
     count: c_int,
@@ -66,6 +73,8 @@ pub unsafe extern "C" fn ntmfw_select(
 }
 
 /// `pselect(2)`.
+///
+/// As `ntmfw_select`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_pselect(
     count: c_int,
@@ -84,6 +93,8 @@ pub unsafe extern "C" fn ntmfw_pselect(
 }
 
 /// `epoll_create1(2)`: the set is the kernel's.
+///
+/// `EINVAL`, `EMFILE`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_epoll_create1(flags: c_int) -> c_int {
     // SAFETY: only numbers go in and come out.
@@ -91,6 +102,8 @@ pub extern "C" fn ntmfw_epoll_create1(flags: c_int) -> c_int {
 }
 
 /// `epoll_ctl(2)`: NTM sockets are descriptors like all others.
+///
+/// They may be added before they are connected, and stay. `EBADF`, `EEXIST`, `ENOENT`, `EPERM`, `EINVAL`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_epoll_ctl(set: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
     guard(|| {
@@ -108,6 +121,8 @@ pub unsafe extern "C" fn ntmfw_epoll_ctl(set: c_int, operation: c_int, fd: c_int
 }
 
 /// `epoll_wait(2)`.
+///
+/// Waits as `ntmfw_poll` does. `EINTR`, `EBADF`, `EINVAL`, `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_epoll_wait(set: c_int, events: *mut epoll_event, room: c_int, timeout: c_int) -> c_int {
     // SAFETY: the caller's promise.
@@ -115,6 +130,8 @@ pub unsafe extern "C" fn ntmfw_epoll_wait(set: c_int, events: *mut epoll_event, 
 }
 
 /// `epoll_pwait(2)`.
+///
+/// As `ntmfw_epoll_wait`, with other signals blocked meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_epoll_pwait(
     set: c_int,

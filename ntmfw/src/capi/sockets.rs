@@ -15,6 +15,9 @@ use crate::socket::{carrying, fork};
 /// `socket(2)`: streams, datagrams and ICMP echoes (`SOCK_DGRAM` with `IPPROTO_ICMP`) of `AF_INET` and `AF_INET6` are NTM
 /// sockets until they meet an address that is not virtual; everything else is the kernel's from the start, and in a child
 /// of `fork` these are, too.
+///
+/// Does not block once the library has begun. `EAFNOSUPPORT`, `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`, `EINVAL` for
+/// unknown flags, `EMFILE`; and what `ntmfw_init` says where the library cannot begin.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     guard(|| {
@@ -43,6 +46,9 @@ pub unsafe extern "C" fn ntmfw_socketpair(domain: c_int, kind: c_int, protocol: 
 }
 
 /// `bind(2)`: to an address of this node, or to any.
+///
+/// Does not block. `EADDRINUSE`, `EADDRNOTAVAIL` for an address that is no node's own, `EINVAL` when it is bound,
+/// `EAFNOSUPPORT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     guard(|| {
@@ -62,6 +68,9 @@ pub unsafe extern "C" fn ntmfw_bind(fd: c_int, address: *const sockaddr, length:
 }
 
 /// `listen(2)`.
+///
+/// Does not block. Nodes are accepted, not the kernel's network. `EINVAL` on a connection, `EOPNOTSUPP` on datagrams,
+/// `EADDRINUSE`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_listen(fd: c_int, backlog: c_int) -> c_int {
     guard(|| match table::entry(fd) {
@@ -74,6 +83,9 @@ pub extern "C" fn ntmfw_listen(fd: c_int, backlog: c_int) -> c_int {
 }
 
 /// `accept(2)`.
+///
+/// Blocks until somebody connects. `EAGAIN`, `EINVAL` where it does not listen, `EOPNOTSUPP` on datagrams, `EMFILE`,
+/// `EINTR`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     // SAFETY: the caller's promise.
@@ -81,6 +93,8 @@ pub unsafe extern "C" fn ntmfw_accept(fd: c_int, address: *mut sockaddr, length:
 }
 
 /// `accept4(2)`.
+///
+/// As `ntmfw_accept`, with `SOCK_CLOEXEC` and `SOCK_NONBLOCK`; `EINVAL` for other flags.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_accept4(
     fd: c_int,
@@ -121,6 +135,11 @@ pub unsafe extern "C" fn ntmfw_accept4(
 
 /// `connect(2)`: to a virtual address through a tunnel, to any other through the kernel. A child of `fork` reaches no
 /// virtual address by itself: `ENETDOWN`.
+///
+/// Blocks until the connection is made, refused, or given up after `SO_SNDTIMEO` or two minutes; `EINPROGRESS` where
+/// it shall not block, and `SO_ERROR` tells later. Errors: `ECONNREFUSED`, `EHOSTUNREACH` where nobody has the
+/// address, `ETIMEDOUT`, `ENETUNREACH` before the node is registered, `EISCONN`, `EALREADY`, `EADDRNOTAVAIL` without a
+/// free port, `EAFNOSUPPORT`, `EINTR`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     guard(|| {
@@ -148,6 +167,8 @@ pub unsafe extern "C" fn ntmfw_connect(fd: c_int, address: *const sockaddr, leng
 }
 
 /// `shutdown(2)`.
+///
+/// Does not block. `ENOTCONN`, `EINVAL`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_shutdown(fd: c_int, how: c_int) -> c_int {
     guard(|| match table::find(fd) {
@@ -158,6 +179,8 @@ pub extern "C" fn ntmfw_shutdown(fd: c_int, how: c_int) -> c_int {
 }
 
 /// `close(2)`. The connection ends when its last descriptor is closed; what was sent still arrives.
+///
+/// Blocks only for `SO_LINGER`. `EBADF`. The number is free in any case.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
     guard(|| {
@@ -170,6 +193,8 @@ pub extern "C" fn ntmfw_close(fd: c_int) -> c_int {
 }
 
 /// `getsockname(2)`.
+///
+/// Does not block. `EINVAL` for a negative length, `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getsockname(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     guard(|| {
@@ -185,6 +210,8 @@ pub unsafe extern "C" fn ntmfw_getsockname(fd: RawFd, address: *mut sockaddr, le
 }
 
 /// `getpeername(2)`.
+///
+/// Does not block. `ENOTCONN`, `EINVAL`, `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getpeername(fd: RawFd, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     guard(|| {
