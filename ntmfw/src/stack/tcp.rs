@@ -496,6 +496,7 @@ impl Connection {
         if way_out.recovery.poll_timeout().is_some_and(|at| at <= now) {
             way_out.recovery.handle_timeout(now);
         }
+        way_out.begin();
         let mut wire = Wire { core, now, incoming: segments, way_out };
         interface.poll(stack_time(now), &mut wire, sockets);
         if inner.deaf {
@@ -542,8 +543,8 @@ impl Connection {
             core.stack.forget(self);
         }
         if inner.abandoned && matches!(state, State::FinWait2 | State::TimeWait) {
-            let next = inner.interface.poll_delay(stack_time(now), &inner.sockets);
-            if next.is_none_or(|delay| delay > SOON.into())
+            let next = inner.delay(now);
+            if (inner.way_out.goes_round() || next.is_none_or(|delay| delay > SOON.into()))
                 && let Some(last) = inner.way_out.last
             {
                 core.stack.forget(self);
@@ -556,7 +557,7 @@ impl Connection {
     /// more: the one segment that says so may be lost. Keep-alives ask, for as long as data waits.
     fn keep_asking(&self, now: Instant, inner: &mut Inner) {
         let waits = inner.socket().send_queue() > 0;
-        let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+        let delay = inner.delay(now);
         if waits && !inner.asking && inner.established && delay.is_none_or(|delay| delay > SOON.into()) {
             inner.asking = true;
             inner.socket().set_keep_alive(Some(WINDOW_PROBE.into()));
@@ -569,7 +570,7 @@ impl Connection {
 
     fn arm(self: &Arc<Self>, core: &Core, now: Instant, inner: &mut Inner) {
         self.keep_asking(now, inner);
-        let delay = inner.interface.poll_delay(stack_time(now), &inner.sockets);
+        let delay = inner.delay(now);
         let wanted = delay.map(|delay| now + Duration::from_micros(delay.total_micros()));
         let Some(at) = [wanted, inner.cork.until(), inner.way_out.recovery.poll_timeout()].into_iter().flatten().min()
         else {
@@ -699,9 +700,16 @@ impl Inner {
         way_out.flush(core, now);
     }
 
+    /// How soon smoltcp wants to act.
+    fn delay(&mut self, now: Instant) -> Option<smoltcp::time::Duration> {
+        if self.way_out.goes_round() {
+            return Some(WINDOW_PROBE.into());
+        }
+        self.interface.poll_delay(stack_time(now), &self.sockets)
+    }
+
     fn is_due(&mut self, now: Instant) -> bool {
-        let delay = self.interface.poll_delay(stack_time(now), &self.sockets);
-        delay.is_some_and(|delay| delay.total_micros() == 0)
+        self.delay(now).is_some_and(|delay| delay.total_micros() == 0)
     }
 }
 

@@ -26,6 +26,10 @@ pub(crate) struct Wire<'a> {
     pub(crate) way_out: &'a mut WayOut,
 }
 
+/// Segments without anything in them that smoltcp may write in a row. 0.14 writes them without end once the time of a
+/// probe for a closed window has come and everything, the end included, is acknowledged.
+const MOST_EMPTY: u32 = 4;
+
 /// A connection's way out, and what left by it.
 #[derive(Debug)]
 pub(crate) struct WayOut {
@@ -34,6 +38,8 @@ pub(crate) struct WayOut {
     pub(crate) class: u8,
     /// Segments that left.
     pub(crate) segments: u32,
+    /// Segments without anything in them that smoltcp wrote in a row since it was last asked to act.
+    empty: u32,
     /// When data left last.
     pub(crate) data_at: Option<Instant>,
     /// The numbers that smoltcp's last segment ended with.
@@ -45,7 +51,7 @@ pub(crate) struct WayOut {
 impl WayOut {
     pub(crate) fn new(flow: FlowKey, recovery: RecoveryConfig) -> Self {
         let recovery = Recovery::new(recovery);
-        Self { sender: Sender::new(flow), class: 0, segments: 0, data_at: None, last: None, recovery }
+        Self { sender: Sender::new(flow), class: 0, segments: 0, empty: 0, data_at: None, last: None, recovery }
     }
 
     pub(crate) fn destination(&self) -> IpAddr {
@@ -55,9 +61,20 @@ impl WayOut {
     /// smoltcp wrote a packet.
     fn take(&mut self, now: Instant, packet: Vec<u8>, length: usize, segment: Option<usize>) {
         if let Some(left) = Segment::parse(&packet[..length]) {
+            self.empty = if left.end() == left.sequence { self.empty + 1 } else { 0 };
             self.last = Some(Last { sequence: left.end(), acknowledge: left.acknowledge });
         }
         self.recovery.handle_outgoing(now, packet, length, segment);
+    }
+
+    /// smoltcp is about to act.
+    pub(crate) fn begin(&mut self) {
+        self.empty = 0;
+    }
+
+    /// Whether smoltcp would go on writing segments without anything in them.
+    pub(crate) fn goes_round(&self) -> bool {
+        self.empty >= MOST_EMPTY
     }
 
     /// Sends what may leave now.
@@ -155,7 +172,12 @@ impl Device for Wire<'_> {
     }
 
     fn transmit(&mut self, _: StackInstant) -> Option<Outgoing<'_>> {
-        Some(Outgoing { core: self.core, now: self.now, way_out: self.way_out, segment: None })
+        (!self.way_out.goes_round()).then_some(Outgoing {
+            core: self.core,
+            now: self.now,
+            way_out: self.way_out,
+            segment: None,
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
