@@ -38,7 +38,7 @@ pub(crate) struct WayOut {
     pub(crate) class: u8,
     /// Segments that left.
     pub(crate) segments: u32,
-    /// Segments without anything in them that smoltcp wrote in a row since it was last asked to act.
+    /// Segments without anything in them that smoltcp wrote in a row, unasked.
     empty: u32,
     /// When data left last.
     pub(crate) data_at: Option<Instant>,
@@ -67,7 +67,7 @@ impl WayOut {
         self.recovery.handle_outgoing(now, packet, length, segment);
     }
 
-    /// smoltcp is about to act.
+    /// smoltcp is about to act, or to see a segment.
     pub(crate) fn begin(&mut self) {
         self.empty = 0;
     }
@@ -167,6 +167,8 @@ impl Device for Wire<'_> {
 
     fn receive(&mut self, _: StackInstant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
         let packet = self.next_inward()?;
+        // What answers a segment has its reason.
+        self.way_out.begin();
         let outgoing = Outgoing { core: self.core, now: self.now, way_out: self.way_out, segment: None };
         Some((Incoming(packet), outgoing))
     }
@@ -202,5 +204,35 @@ impl TxToken for Outgoing<'_> {
 
     fn set_meta(&mut self, meta: PacketMeta) {
         self.segment = meta.segmentation_offload_size.map(|size| usize::from(size.get()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(data: usize) -> Vec<u8> {
+        let mut packet = vec![0; 40 + data];
+        let ends = [1, 2].map(|last| IpAddr::from([198, 18, 0, last]));
+        ip::write_header(&mut packet, ends[0], ends[1], ip::TCP, ip::Stamp::default(), 20 + data);
+        packet[32] = 5 << 4;
+        packet[33] = ip::TCP_ACK;
+        packet
+    }
+
+    #[test]
+    fn segments_with_nothing_in_them_come_to_an_end_and_others_do_not() {
+        let ends = [1, 2].map(|last| IpAddr::from([198, 18, 0, last]));
+        let [source, destination] = ends;
+        let flow = FlowKey { source, destination, protocol: ip::TCP, source_port: 1, destination_port: 2 };
+        let mut way_out = WayOut::new(flow, RecoveryConfig::default());
+        let take = |way_out: &mut WayOut, data| {
+            way_out.take(Instant::from_millis(1), packet(data), 40 + data, None);
+            way_out.goes_round()
+        };
+        let until_stopped = (1..100).find(|_| take(&mut way_out, 0));
+        assert_eq!(until_stopped, Some(MOST_EMPTY));
+        way_out.begin();
+        assert!((0..100).all(|_| !take(&mut way_out, 0) && !take(&mut way_out, 7)));
     }
 }
