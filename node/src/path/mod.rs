@@ -77,6 +77,8 @@ pub(crate) enum Proof {
 /// What a response taught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answered {
+    /// When the challenge left.
+    pub(crate) asked: Instant,
     /// The path was not proven before.
     pub(crate) newly_proven: bool,
 }
@@ -298,12 +300,10 @@ impl Path {
 
     /// Takes the peer's response to a challenge; `None` where this path asked nothing of the kind.
     pub(crate) fn answered(&mut self, now: Instant, nonce: u64) -> Option<Answered> {
-        if !self.probing.answered(now, nonce) {
-            return None;
-        }
+        let asked = self.probing.answered(now, nonce)?;
         let newly_proven = self.proof != Proof::Proven;
         self.prove(now);
-        Some(Answered { newly_proven })
+        Some(Answered { asked, newly_proven })
     }
 
     /// Gives up challenges that were waited for long enough, with what follows from that.
@@ -461,11 +461,11 @@ mod tests {
         let (mut path, mut nonces) = (path(), Nonces(0));
         let probes = nonces.probe(&mut path, at(0), false);
         assert_eq!(probes.iter().map(|probe| probe.size).collect::<Vec<_>>(), [0, FULL_DATAGRAM]);
-        assert_eq!(path.answered(at(30), probes[0].nonce), Some(Answered { newly_proven: true }));
+        assert_eq!(path.answered(at(30), probes[0].nonce), Some(Answered { asked: at(0), newly_proven: true }));
         assert!(path.is_proven());
         assert_eq!(path.view().rtt, Some(Duration::from_millis(30)));
         assert_eq!(path.capacity(), BASE_DATAGRAM);
-        assert_eq!(path.answered(at(31), probes[1].nonce), Some(Answered { newly_proven: false }));
+        assert_eq!(path.answered(at(31), probes[1].nonce), Some(Answered { asked: at(0), newly_proven: false }));
         assert_eq!(path.capacity(), FULL_DATAGRAM);
     }
 

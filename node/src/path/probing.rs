@@ -118,13 +118,13 @@ impl Probing {
         Probe { nonce, size }
     }
 
-    /// Takes a response; `false` where nothing of the kind was asked. One that comes after it was given up
-    /// still tells how long the path takes now.
-    pub(super) fn answered(&mut self, now: Instant, nonce: u64) -> bool {
-        let Some(at) = self.challenges.iter().position(|challenge| challenge.nonce == nonce) else { return false };
+    /// Takes a response, and tells when that was asked; `None` where nothing of the kind was. One that comes after it
+    /// was given up still tells how long the path takes now.
+    pub(super) fn answered(&mut self, now: Instant, nonce: u64) -> Option<Instant> {
+        let at = self.challenges.iter().position(|challenge| challenge.nonce == nonce)?;
         let challenge = self.challenges.remove(at);
         if now >= challenge.sent + REMEMBER_FOR {
-            return false;
+            return None;
         }
         self.sample(now.since(challenge.sent).min(MAX_TIMEOUT));
         self.loss -= self.loss >> LOSS_SHIFT;
@@ -132,7 +132,7 @@ impl Probing {
             self.wide_lost = 0;
         }
         self.capacity = self.capacity.max(challenge.size.min(FULL_DATAGRAM));
-        true
+        Some(challenge.sent)
     }
 
     /// Gives up challenges that were waited for long enough; tells how many ordinary ones.

@@ -130,7 +130,7 @@ impl Peer {
             if expired.lost && self.paths.is_active(at) {
                 // Whatever broke may have broken other paths too: by the time this one is given up, it
                 // should be known which of them still work.
-                self.paths.hedge(now + super::traffic::ECHO);
+                self.paths.hedge(now);
                 self.paths.iter_mut().filter(|path| path.is_proven()).for_each(|path| path.question(now));
             }
             let busy = busy && self.paths.is_active(at);
@@ -212,7 +212,7 @@ impl Peer {
             let path = self.paths.at_mut(at);
             path.promise = 0;
             path.restart(now);
-            self.paths.echo(at, now + super::traffic::ECHO);
+            self.paths.echo(now, at);
         }
         self.rechoose(now, ctx);
         self.run_probes(now, ctx, interfaces);
@@ -233,6 +233,7 @@ impl Peer {
             Some((at, answered))
         });
         let Some((at, answered)) = answered else { return };
+        self.paths.note_answer(at, answered.asked);
         self.paths.at_mut(at).remote_interface = Some((response.interface, response.generation));
         self.paths.refresh_remote();
         self.update_costs(interfaces);

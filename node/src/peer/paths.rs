@@ -1,6 +1,7 @@
 //! All paths to one peer: finding, bounding and choosing among them.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use ntm_proto::id::InterfaceId;
 use ntm_proto::time::Instant;
@@ -16,6 +17,8 @@ use crate::path::{Path, Proof, Rank, Remote};
 pub(crate) const MAX_PATHS: usize = 32;
 /// Paths that carry the same datagram while none is known to work.
 const MAX_SPRAY: usize = 3;
+/// How long a second path carries copies where the active one neither answers nor fails.
+const ECHO: Duration = Duration::from_millis(500);
 
 type Key = (Endpoint, Remote);
 
@@ -23,11 +26,17 @@ type Key = (Endpoint, Remote);
 pub(crate) struct Paths {
     list: Vec<Path>,
     active: Option<Key>,
-    /// Until then another path gets copies beside the active one: the peer seems to have moved there, or
-    /// the active one seems to be breaking.
-    echo_until: Option<(Instant, Key)>,
+    echo: Option<Echo>,
     /// The peer's interfaces as its last notice had them.
     live: Vec<LiveInterface>,
+}
+
+/// Another path gets copies beside the active one: the peer seems to have moved there, or the active one seems to be
+/// breaking.
+#[derive(Clone, Copy, Debug)]
+struct Echo {
+    since: Instant,
+    over: Key,
 }
 
 impl Paths {
@@ -165,21 +174,32 @@ impl Paths {
         Some(path.view())
     }
 
-    /// Data of the peer came from where no path was known: it seems to have moved there.
-    pub(crate) fn echo(&mut self, at: usize, until: Instant) {
+    /// Something came by a path that was not known: the peer seems to have moved there. It carries copies until the
+    /// active path answers what it is asked now.
+    pub(crate) fn echo(&mut self, now: Instant, at: usize) {
         let path = &self.list[at];
-        self.echo_until = Some((until, (path.local, path.remote)));
+        self.echo = Some(Echo { since: now, over: (path.local, path.remote) });
+        if let Some(active) = self.active() {
+            self.list[active].question(now);
+        }
+    }
+
+    /// The path answered what was asked then.
+    pub(crate) fn note_answer(&mut self, at: usize, asked: Instant) {
+        if self.is_active(at) && self.echo.is_some_and(|echo| asked >= echo.since) {
+            self.echo = None;
+        }
     }
 
     /// The active path left a question unanswered: until it is known what that means, the next best one
     /// carries copies.
-    pub(crate) fn hedge(&mut self, until: Instant) {
+    pub(crate) fn hedge(&mut self, now: Instant) {
         let active = self.active();
         let best = (0..self.list.len())
             .filter(|&at| Some(at) != active && self.list[at].is_proven())
             .min_by_key(|&at| self.list[at].rank());
         if let Some(at) = best {
-            self.echo(at, until);
+            self.echo(now, at);
         }
     }
 
@@ -189,8 +209,8 @@ impl Paths {
         let mut routes = Routes::default();
         if let Some(active) = self.active() {
             routes.push(active);
-            if let Some((until, (local, remote))) = self.echo_until
-                && now < until
+            if let Some(Echo { since, over: (local, remote) }) = self.echo
+                && now < since + ECHO
                 && let Some(at) = self.find(local, remote)
                 && at != active
                 && !self.list[at].rank().is_hopeless()
@@ -265,7 +285,6 @@ mod tests {
     use crate::keys::LinkId;
     use crate::testing::{at, endpoint};
     use core::net::SocketAddr;
-    use core::time::Duration;
     use ntm_proto::id::RelayId;
 
     fn here(interface: u8) -> Endpoint {
@@ -379,9 +398,26 @@ mod tests {
         prove(&mut paths, good, 20);
         paths.rechoose();
         let new = add(&mut paths, here(0), direct(2));
-        paths.echo(new, at(500));
+        paths.echo(at(0), new);
         assert_eq!(paths.routes(at(100)).places(), [good, new]);
         assert_eq!(paths.routes(at(500)).places(), [good]);
+    }
+
+    #[test]
+    fn copies_end_when_the_active_path_answers_what_was_asked_since() {
+        let mut paths = Paths::default();
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        let new = add(&mut paths, here(0), direct(2));
+        paths.echo(at(100), new);
+        assert!(!paths.at_mut(good).probe(at(100), false, || 7).is_empty(), "it is asked at once");
+        for (place, asked) in [(good, at(99)), (new, at(100))] {
+            paths.note_answer(place, asked);
+            assert_eq!(paths.routes(at(101)).places(), [good, new]);
+        }
+        paths.note_answer(good, at(100));
+        assert_eq!(paths.routes(at(101)).places(), [good]);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::ops::Range;
-use core::time::Duration;
 
 use ntm_proto::session::fragment;
 use ntm_proto::session::transport::OpenError;
@@ -21,8 +20,6 @@ use crate::stats::DropReason;
 
 /// What a bind is longer than a relay's header.
 pub(super) const BIND_EXCESS: usize = outer::RELAY_BIND - outer::RELAYED_HEADER;
-/// How long a newly seen source gets copies before it is proven or ignored.
-pub(super) const ECHO: Duration = Duration::from_millis(500);
 
 /// A datagram that was opened.
 #[derive(Debug)]
@@ -164,10 +161,7 @@ impl Peer {
             path.heard(length);
             if known.is_none() {
                 path.promise = 0;
-                self.paths.echo(at, now + ECHO);
-                if let Some(active) = self.paths.active() {
-                    self.paths.at_mut(active).question(now);
-                }
+                self.paths.echo(now, at);
             }
         }
         if opened.confirmed {
