@@ -15,9 +15,21 @@ pub(crate) struct Model {
     busy_until: Nanos,
     /// Frames that are not meant to be overtaken arrive no sooner than this.
     last_arrival: Nanos,
-    in_burst: bool,
+    /// Of small frames and of large ones: of two flows over links of one seed the same data are lost, by number, whatever
+    /// each says besides.
+    losses: [Losses; 2],
     /// How long the last frame that was not dropped waits for the rate.
     wait: Nanos,
+}
+
+/// Larger frames carry data.
+const SMALL: usize = 1_000;
+
+/// Which frames are lost.
+#[derive(Debug)]
+struct Losses {
+    chance: Chance,
+    in_burst: bool,
 }
 
 /// What becomes of a frame.
@@ -33,7 +45,8 @@ pub(crate) enum Fate {
 
 impl Model {
     pub(crate) fn new(impairment: Impairment, seed: u64) -> Self {
-        Self { impairment, chance: Chance(seed), busy_until: 0, last_arrival: 0, in_burst: false, wait: 0 }
+        let losses = [1, 2].map(|kind| Losses { chance: Chance(seed.rotate_left(32) ^ kind), in_burst: false });
+        Self { impairment, chance: Chance(seed), busy_until: 0, last_arrival: 0, losses, wait: 0 }
     }
 
     pub(crate) fn change(&mut self, impairment: Impairment) {
@@ -56,7 +69,7 @@ impl Model {
             self.busy_until = sent;
             self.wait = sent - now;
         }
-        if self.is_lost() {
+        if self.losses[usize::from(bytes >= SMALL)].take(&self.impairment) {
             return Fate::Lost;
         }
         let mut arrival = sent + nanos(delay) + self.chance.below(nanos(jitter));
@@ -73,10 +86,12 @@ impl Model {
     pub(crate) fn take_wait(&mut self) -> Nanos {
         std::mem::take(&mut self.wait)
     }
+}
 
-    /// Gilbert's model: in a burst everything is lost, outside nothing.
-    fn is_lost(&mut self) -> bool {
-        let Impairment { loss, burst, .. } = self.impairment;
+impl Losses {
+    /// Whether the next frame is lost. Gilbert's model: in a burst everything is, outside nothing.
+    fn take(&mut self, impairment: &Impairment) -> bool {
+        let Impairment { loss, burst, .. } = *impairment;
         if burst <= 1.0 || loss >= 1.0 {
             return self.chance.happens(loss);
         }
