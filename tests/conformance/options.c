@@ -189,6 +189,10 @@ static void of_tcp(void)
     length = sizeof info;
     getsockopt(ends[0], IPPROTO_TCP, TCP_INFO, &info, &length);
     IS(info.tcpi_state, TCP_ESTABLISHED, "of a connection, established");
+    OK(info.tcpi_snd_cwnd >= 2, "with a congestion window");
+    OK(info.tcpi_snd_ssthresh > info.tcpi_snd_cwnd, "in slow start");
+    OK(info.tcpi_rtt > 0, "a round trip");
+    IS(info.tcpi_unacked + info.tcpi_total_retrans, 0, "and nothing sent or resent");
     shutdown(ends[1], SHUT_WR);
     NEEDS(wait_for(ends[0], POLLIN) & POLLIN);
     getsockopt(ends[0], IPPROTO_TCP, TCP_INFO, &info, &length);

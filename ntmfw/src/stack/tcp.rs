@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ntm_node::FlowKey;
 use ntm_proto::time::Instant;
-use ntm_recovery::{Algorithm, Config as RecoveryConfig};
+use ntm_recovery::{Algorithm, Config as RecoveryConfig, View};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
@@ -83,6 +83,8 @@ pub(crate) struct Figures {
     pub(crate) since_sent: Option<Duration>,
     pub(crate) since_received: Option<Duration>,
     pub(crate) receive_room: usize,
+    /// How its sender stands.
+    pub(crate) sender: View,
 }
 
 type TcpSocket = Socket<'static>;
@@ -463,6 +465,7 @@ impl Connection {
             since_sent: inner.way_out.data_at.map(|at| now.since(at)),
             since_received: inner.data_in_at.map(|at| now.since(at)),
             receive_room,
+            sender: inner.way_out.recovery.view(),
         }
     }
 

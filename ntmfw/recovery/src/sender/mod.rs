@@ -121,6 +121,8 @@ pub(crate) struct Sender {
     tell_reduced: bool,
     /// When the pacer lets more go.
     paced_until: Option<Instant>,
+    /// Bytes that left again.
+    resent: u64,
 }
 
 impl Sender {
@@ -149,6 +151,7 @@ impl Sender {
             marked_until: first,
             tell_reduced: false,
             paced_until: None,
+            resent: 0,
         }
     }
 
@@ -470,6 +473,7 @@ impl Sender {
             pacing_rate: self.control.pacing_rate(),
             threshold: self.control.threshold(),
             lost: self.rate.lost(),
+            resent: self.resent,
         }
     }
 }
@@ -487,6 +491,7 @@ pub struct View {
     /// Bytes a second.
     pub pacing_rate: Option<u64>,
     pub threshold: Option<u64>,
-    /// All bytes that were ever declared lost.
+    /// All bytes that were ever declared lost, and that were ever sent again.
     pub lost: u64,
+    pub resent: u64,
 }

@@ -46,6 +46,7 @@ impl Sender {
         if again {
             self.board.resend(start, start + length, now, snapshot);
             self.doubt.unexplained += length;
+            self.resent += length;
         } else {
             self.board.extend(now, length, snapshot);
         }
