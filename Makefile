@@ -245,9 +245,9 @@ bench-loss: ## one flow over links with loss, beside the kernel's: three hours; 
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-loss LOSS="$(LOSS)"' ./packaging/record-result bench-loss ./tests/lab/run loss release $(LOSS)
 
-bench-fairness: ## two flows at one narrow place, ours and the kernel's: eight minutes
+bench-fairness: ## two flows at one narrow place, ours and the kernel's: seventeen minutes; FAIRNESS='--rates 20 --seconds 30' for a part
 	@./packaging/install-tools lab
-	@RECORDED_COMMAND='make bench-fairness' ./packaging/record-result bench-fairness ./tests/lab/run fairness release
+	@RECORDED_COMMAND='make bench-fairness FAIRNESS="$(FAIRNESS)"' ./packaging/record-result bench-fairness ./tests/lab/run fairness release $(FAIRNESS)
 
 bench-short: ## 1,000 transfers of 100 KB through one tunnel, beside the kernel's
 	@./packaging/install-tools lab

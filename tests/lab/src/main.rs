@@ -87,7 +87,12 @@ enum Command {
         languages: Vec<PathBuf>,
     },
     /// Two flows at one narrow place
-    Fairness(Places),
+    Fairness {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        span: loss::Span,
+    },
     /// Many short transfers through one tunnel
     Shorts(Places),
     /// What holds on any machine, however busy: table 1, networks without UDP, a move into each network, beginnings
@@ -157,7 +162,9 @@ fn main() -> ExitCode {
             Claims::All,
             &[("bindings", &|files, report| bindings::full(files, &languages, report))],
         ),
-        Command::Fairness(places) => judged("fairness", &places, &loss::fairness::run),
+        Command::Fairness { places, span } => {
+            judged("fairness", &places, &|files: &Files, report: &mut Report| loss::fairness::run(&span, files, report))
+        }
         Command::Shorts(places) => judged("shorts", &places, &loss::shorts::run),
         Command::Quick(places) => run(
             "quick",

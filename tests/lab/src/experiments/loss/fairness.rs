@@ -2,16 +2,27 @@
 
 use std::io;
 
+use clap::Args;
+
 use super::grid::{Cell, Loss};
 use super::scene::{Contender, SENDERS, Scene, Sender};
 use crate::report::Report;
 use crate::run::domain::Files;
 
-/// Mbit/s and milliseconds, with a queue of one product of both.
-const LINKS: [(u64, u64); 4] = [(20, 20), (20, 100), (200, 20), (200, 100)];
-/// Convergence is not asked of the first part.
-const SKIP: f64 = 10.0;
-const SECONDS: f64 = 30.0;
+/// How long, and where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Span {
+    /// Mbit/s; the queue is one product of rate and round trip
+    #[arg(long, value_delimiter = ',', default_value = "20,200")]
+    rates: Vec<u64>,
+    /// Round trips in milliseconds
+    #[arg(long, value_delimiter = ',', default_value = "20,100")]
+    trips: Vec<u64>,
+    /// What counts, after a third of that in which flows may converge
+    #[arg(long, default_value_t = 60.0)]
+    seconds: f64,
+}
+
 const LEAST_JAIN: f64 = 0.9;
 const SHARES: std::ops::RangeInclusive<f64> = 0.4..=0.6;
 
@@ -39,17 +50,18 @@ impl Shared {
     }
 }
 
-pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
+pub(crate) fn run(span: &Span, files: &Files, report: &mut Report) -> io::Result<()> {
     let scene = Scene::new(files, "")?;
     scene.let_kernel_remember(false)?;
-    report.line(&format!("two flows of cubic, {SECONDS} s after {SKIP} s together"));
+    report.line(&format!("two flows of cubic, {} s after a third of that together", span.seconds));
     let heads = ["Mbit/s", "Mbit/s", "share", "Jain", "wait, ms"].map(|head| format!("{head:>10}")).concat();
     report.line(&format!("{:40}{heads}", ""));
-    for (rate, trip) in LINKS {
+    let links = span.rates.iter().flat_map(|&rate| span.trips.iter().map(move |&trip| (rate, trip)));
+    for (rate, trip) in links {
         let cell = Cell { rate, trip, loss: Loss::Random(0.0), buffer: 1.0 };
         for (name, pair) in PAIRS {
             let label = format!("{rate:>4} Mbit/s {trip:>4} ms  {name}");
-            match measure(&scene, &cell, pair) {
+            match measure(&scene, &cell, pair, span.seconds) {
                 Ok(shared) => show(&label, &shared, pair, report),
                 Err(why) => report.check(false, &format!("{label}: {why}")),
             }
@@ -58,14 +70,14 @@ pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
     Ok(())
 }
 
-fn measure(scene: &Scene, cell: &Cell, pair: [Contender; 2]) -> io::Result<Shared> {
+fn measure(scene: &Scene, cell: &Cell, pair: [Contender; 2], seconds: f64) -> io::Result<Shared> {
     let link = scene.link(cell.impairments(), 1)?;
-    let rest = ["cubic".to_owned(), SKIP.to_string(), SECONDS.to_string()];
+    let rest = ["cubic".to_owned(), (seconds / 3.0).to_string(), seconds.to_string()];
     let start = |at: usize| scene.client(Sender { node: SENDERS[at], ..Sender::of(pair[at]) }, "bulk", &rest);
     let clients = [start(0)?, start(1)?];
     let mut goodputs = [0.0; 2];
     for (client, goodput) in clients.into_iter().zip(&mut goodputs) {
-        *goodput = client.answer()?.figure("bytes")? * 8e-6 / SECONDS;
+        *goodput = client.answer()?.figure("bytes")? * 8e-6 / seconds;
     }
     let [forth, _] = link.counts();
     Ok(Shared { goodputs, wait: forth.waited as f64 / forth.delivered.max(1) as f64 / 1e6 })

@@ -12,4 +12,5 @@ mod grid;
 mod scene;
 pub(crate) mod shorts;
 
+pub(crate) use self::fairness::Span;
 pub(crate) use self::grid::Grid;
