@@ -644,7 +644,8 @@ impl Inner {
 
     /// How many bytes may be unacknowledged.
     fn send_limit(&self) -> usize {
-        self.buffers.send_limit(self.way_out.recovery.view().window)
+        let sender = self.way_out.recovery.view();
+        self.buffers.send_limit(sender.window.min(sender.offered))
     }
 
     /// How many more there may be.

@@ -37,8 +37,13 @@ impl Growth {
     /// The application took bytes.
     pub(crate) fn take(&mut self, now: Instant, bytes: u64, trip: Option<Duration>) {
         self.taken += bytes;
-        if now.since(self.since) >= trip.unwrap_or(ASSUMED_TRIP) {
-            self.limit = self.limit.max(self.taken * TRIPS_AHEAD).min(self.most);
+        let trip = trip.unwrap_or(ASSUMED_TRIP);
+        let passed = now.since(self.since);
+        if passed >= trip {
+            // Looked at late, what was taken is more than a round trip's.
+            let share = trip.as_nanos() as f64 / passed.as_nanos().max(1) as f64;
+            let taken = (self.taken as f64 * share) as u64;
+            self.limit = self.limit.max(taken * TRIPS_AHEAD).min(self.most);
             self.taken = 0;
             self.since = now;
         }
@@ -70,7 +75,9 @@ mod tests {
         assert_eq!(growth.limit(), 4_000);
         growth.take(at(120), 10, trip);
         assert_eq!(growth.limit(), 4_000);
-        growth.take(at(130), 100_000, trip);
+        growth.take(at(140), 2_400, trip);
+        assert_eq!(growth.limit(), 4_800, "that came in two round trips");
+        growth.take(at(150), 100_000, trip);
         assert_eq!((growth.limit(), growth.withheld()), (10_000, 0));
     }
 }
