@@ -9,6 +9,7 @@
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -610,6 +611,7 @@ impl World {
                     addresses: vec![place],
                     load: u16::from(input.number()) * 257,
                     draining: input.flag(),
+                    shards: NonZeroU16::new(input.number().into()).unwrap_or(NonZeroU16::MIN),
                 };
                 let transaction = TransactionId(input.number().into());
                 let envelope = Envelope { transaction, message: Message::RelayReport(report) };

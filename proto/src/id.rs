@@ -31,6 +31,11 @@ pub struct TransactionId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub u32);
 
+/// An account of a domain, under a name that only its AS and its DCs use: the same at every login, and without
+/// the AS's key nobody can tell whose it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AccountPseudonym(pub [u8; 8]);
+
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
@@ -46,6 +51,12 @@ impl fmt::Debug for NodeId {
         f.write_str("NodeId(")?;
         hex(f, &self.0[..4])?;
         f.write_str("…)")
+    }
+}
+
+impl fmt::Debug for AccountPseudonym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccountPseudonym(..)")
     }
 }
 

@@ -16,7 +16,7 @@ use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use zeroize::Zeroize as _;
 
 use crate::crypto::{self, Provider, PublicKeyBytes, Secret, Unauthentic};
-use crate::id::{Fqdn, NodeId};
+use crate::id::{AccountPseudonym, Fqdn, NodeId};
 use crate::time::UnixTime;
 use crate::wire::identity::{cert_signed_part, emit_record, record_signed_part};
 
@@ -176,12 +176,12 @@ impl ServerCert {
 /// Noise key, so the DC needs no signature check at registration.
 ///
 /// ```text
-///  0        1        25                                                    137      153
-/// ┌────────┬────────┬──────────┬───────────────┬──────┬────────┬─────────┬─────────┐
-/// │version │ nonce  │ node id  │ record digest │ key  │ issued │ expires │ tag     │
-/// │  (1)   │ (24)   │ (32)     │ (32)          │ (32) │ (8)    │ (8)     │ (16)    │
-/// └────────┴────────┴──────────┴───────────────┴──────┴────────┴─────────┴─────────┘
-///                    └────── XChaCha20-Poly1305 under the service key ─────────────┘
+///  0        1        25                                                     137      153
+/// ┌────────┬────────┬──────────┬───────────────┬──────┬─────────┬─────────┬─────────┐
+/// │version │ nonce  │ node id  │ record digest │ key  │ account │ expires │ tag     │
+/// │  (1)   │ (24)   │ (32)     │ (32)          │ (32) │ (8)     │ (8)     │ (16)    │
+/// └────────┴────────┴──────────┴───────────────┴──────┴─────────┴─────────┴─────────┘
+///                   └─────── XChaCha20-Poly1305 under the service key ─────────────┘
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -189,7 +189,8 @@ pub struct Ticket {
     /// `NodeRecord::digest` of the record the AS verified.
     pub record_digest: [u8; 32],
     pub key: Secret,
-    pub issued: UnixTime,
+    /// Whose node it is.
+    pub account: AccountPseudonym,
     pub expires: UnixTime,
 }
 
@@ -203,7 +204,7 @@ impl Ticket {
         body[..32].copy_from_slice(&self.node.0);
         body[32..64].copy_from_slice(&self.record_digest);
         body[64..96].copy_from_slice(self.key.expose());
-        body[96..104].copy_from_slice(&self.issued.as_millis().to_be_bytes());
+        body[96..104].copy_from_slice(&self.account.0);
         body[104..].copy_from_slice(&self.expires.as_millis().to_be_bytes());
         let tag = ticket_cipher(service_key)
             .encrypt_inout_detached(&nonce.into(), TICKET_LABEL, InOutBuf::from(&mut body[..]))
@@ -229,14 +230,14 @@ impl Ticket {
             node: NodeId(part(&body, 0)),
             record_digest: part(&body, 32),
             key: Secret::new(part(&body, 64)),
-            issued: UnixTime::from_millis(u64::from_be_bytes(part(&body, 96))),
+            account: AccountPseudonym(part(&body, 96)),
             expires: UnixTime::from_millis(u64::from_be_bytes(part(&body, 104))),
         };
         body.zeroize();
         Ok(ticket)
     }
 
-    /// Whether its time is not over. A ticket from the future is valid: clocks differ.
+    /// Whether its time is not over.
     pub fn is_valid(&self, now: UnixTime) -> bool {
         now < self.expires
     }
@@ -318,7 +319,7 @@ mod tests {
             node: identity(1).node_id(),
             record_digest: record().digest(),
             key: Secret::new([8; 32]),
-            issued: UnixTime::from_secs(10),
+            account: AccountPseudonym([9; 8]),
             expires: UnixTime::from_secs(20),
         }
     }

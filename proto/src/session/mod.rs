@@ -27,6 +27,6 @@ pub use cookie::{Cookie, CookieJar, LoadMeter, Verdict};
 pub use fragment::{FragmentError, Reassembler, split};
 pub use handshake::{Established, HandshakeError, Incoming, Initiator, Psk};
 pub use pair::{Opened, Session, SessionStats, SessionTimer};
-pub use relay_token::{GrantKey, RelayToken, TokenBody, TokenError, bind_mac};
+pub use relay_token::{GrantKey, Payer, RelayToken, TokenBody, TokenError, bind_mac};
 pub use replay::{DATA_WINDOW_WORDS, ReplayWindow, Replayed, SIGNAL_WINDOW_WORDS};
 pub use transport::{Exhausted, OpenError, OpeningKey, SealError, SealingKey};

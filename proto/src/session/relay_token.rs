@@ -3,13 +3,14 @@
 //! ```text
 //!  0        1          4         20          28         32         40        56
 //! ┌────────┬──────────┬─────────┬───────────┬──────────┬──────────┬─────────┐
-//! │ key id │ reserved │ path id │ expires   │ rate     │ serial   │ mac     │
-//! │        │          │         │ (ms, UTC) │ (kB/s)   │          │         │
+//! │ key id │ payer    │ path id │ expires   │ rate     │ serial   │ mac     │
+//! │        │ (masked) │         │ (ms, UTC) │ (kB/s)   │          │         │
 //! └────────┴──────────┴─────────┴───────────┴──────────┴──────────┴─────────┘
 //!  └──────────────────── mac covers this ─────────────────────────┘
 //! ```
 //!
-//! Reserved bytes are zero, and ignored where the MAC is right.
+//! The payer tells a relay which of its grants one account pays for, and nothing of whose account that is. What
+//! masks it differs from token to token, so that those who see tokens pass cannot tell even that.
 //!
 //! A DC and its relays share a [`GrantKey`]. The DC mints a token a communication; the relay checks it by
 //! that key alone, so the first packet through the relay needs no message from the DC. The token is
@@ -18,25 +19,35 @@
 //! relay derives again. So nobody who sees a token can bind with it, and neither side can bind as the other.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::crypto::{self, Secret};
-use crate::id::PathId;
+use crate::id::{AccountPseudonym, PathId, RelayId};
 use crate::session::Psk;
 use crate::time::UnixTime;
 use crate::wire::message::Side;
 
 const MAC: usize = 16;
 const BODY: usize = RelayToken::LEN - MAC;
+const PAYER: Range<usize> = 1..1 + Payer::LEN;
 const MAC_LABEL: &[u8] = b"ntmfw relay token v1";
+const PAYER_LABEL: &[u8] = b"ntmfw relay payer v1";
+const MASK_LABEL: &[u8] = b"ntmfw relay payer mask v1";
 const BIND_LABEL: &[u8] = b"ntmfw relay bind key v1";
 
 /// A token as it travels: opaque to everyone but who has the grant key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RelayToken([u8; Self::LEN]);
 
+/// An account as one relay knows it: the same in all tokens for that relay, another at each relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Payer(pub [u8; Self::LEN]);
+
 /// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBody {
+    /// Who pays for the communication.
+    pub payer: Payer,
     pub path_id: PathId,
     pub expires: UnixTime,
     /// Kilobytes a second, each direction; 0 is unlimited.
@@ -78,6 +89,17 @@ impl RelayToken {
     }
 }
 
+impl Payer {
+    const LEN: usize = 3;
+
+    /// What a relay is told of an account; and a number, as much the account's own at this relay, by which its
+    /// grants are brought together where the relay has several shards.
+    pub fn at(relay: RelayId, account: &AccountPseudonym) -> (Self, u32) {
+        let told = crypto::keyed_mac(&account.0, &[PAYER_LABEL, &relay.0.to_be_bytes()]);
+        (Self(part(&told, 0)), u32::from_be_bytes(part(&told, Self::LEN)))
+    }
+}
+
 impl GrantKey {
     pub fn mint(&self, body: &TokenBody) -> RelayToken {
         let mut bytes = [0; RelayToken::LEN];
@@ -86,6 +108,8 @@ impl GrantKey {
         bytes[20..28].copy_from_slice(&body.expires.as_millis().to_be_bytes());
         bytes[28..32].copy_from_slice(&body.rate.to_be_bytes());
         bytes[32..40].copy_from_slice(&body.serial.to_be_bytes());
+        let masked = self.mask(&bytes[PAYER.end..BODY], body.payer);
+        bytes[PAYER].copy_from_slice(&masked.0);
         let mac = self.mac(&bytes[..BODY]);
         bytes[BODY..].copy_from_slice(&mac);
         RelayToken(bytes)
@@ -101,6 +125,7 @@ impl GrantKey {
             return Err(TokenError::Forged);
         }
         let body = TokenBody {
+            payer: self.mask(&body[PAYER.end..], Payer(part(body, PAYER.start))),
             path_id: PathId(part(body, 4)),
             expires: UnixTime::from_millis(u64::from_be_bytes(part(body, 20))),
             rate: u32::from_be_bytes(part(body, 28)),
@@ -112,6 +137,12 @@ impl GrantKey {
     /// The key with which one side authenticates its binds.
     pub fn bind_key(&self, token: &RelayToken, side: Side) -> Psk {
         crypto::derive(&self.key, &[BIND_LABEL, &token.0, &[side.number()]])
+    }
+
+    /// Masks the payer of the token with this rest, or takes the mask off.
+    fn mask(&self, rest: &[u8], payer: Payer) -> Payer {
+        let mask = crypto::keyed_mac(self.key.expose(), &[MASK_LABEL, rest]);
+        Payer(core::array::from_fn(|at| payer.0[at] ^ mask[at]))
     }
 
     fn mac(&self, body: &[u8]) -> [u8; MAC] {
@@ -152,8 +183,13 @@ impl core::error::Error for TokenError {}
 mod tests {
     use super::*;
 
-    const BODY: TokenBody =
-        TokenBody { path_id: PathId([6; 16]), expires: UnixTime::from_secs(1_000), rate: 125, serial: 42 };
+    const BODY: TokenBody = TokenBody {
+        payer: Payer([1, 2, 3]),
+        path_id: PathId([6; 16]),
+        expires: UnixTime::from_secs(1_000),
+        rate: 125,
+        serial: 42,
+    };
 
     fn grant() -> GrantKey {
         GrantKey { key_id: 3, key: Secret::new([11; 32]) }
@@ -211,6 +247,25 @@ mod tests {
         let message = b"bind";
         assert_ne!(bind_mac(&keys[0], message), bind_mac(&keys[1], message));
         assert_eq!(bind_mac(&keys[0], message), bind_mac(&grant.bind_key(&token, Side::Initiator), message));
+    }
+
+    #[test]
+    fn two_relays_cannot_tell_that_they_serve_the_same_account() {
+        let accounts = [AccountPseudonym([1; 8]), AccountPseudonym([2; 8])];
+        let told = |relay, account: usize| Payer::at(RelayId(relay), &accounts[account]);
+        assert_eq!(told(1, 0), told(1, 0));
+        assert_ne!(told(1, 0).0, told(2, 0).0);
+        assert_ne!(told(1, 0).1, told(2, 0).1);
+        assert_ne!(told(1, 0).0, told(1, 1).0);
+    }
+
+    #[test]
+    fn tokens_of_one_account_cannot_be_told_apart_from_those_of_another_by_who_sees_them() {
+        let payer_bytes = |body: TokenBody| grant().mint(&body).as_bytes()[PAYER].to_vec();
+        let next = TokenBody { serial: 43, ..BODY };
+        assert_ne!(payer_bytes(BODY), BODY.payer.0);
+        assert_ne!(payer_bytes(BODY), payer_bytes(next));
+        assert_eq!(grant().open(&grant().mint(&next), UnixTime::default()).map(|body| body.payer), Ok(BODY.payer));
     }
 
     #[test]

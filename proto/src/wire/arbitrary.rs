@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 use proptest::collection::{btree_set, vec};
@@ -112,9 +113,9 @@ fn message(kind: MessageType) -> BoxedStrategy<Message> {
             route_direction().prop_map(|message| Message::RouteDirection(Box::new(message))).boxed()
         }
         MessageType::RouteDirectionAck => Just(Message::RouteDirectionAck).boxed(),
-        MessageType::RelayReport => (relay_id(), server_addresses(), any::<u16>(), any::<bool>())
-            .prop_map(|(relay, addresses, load, draining)| {
-                Message::RelayReport(RelayReport { relay, addresses, load, draining })
+        MessageType::RelayReport => (relay_id(), server_addresses(), any::<u16>(), any::<bool>(), any::<NonZeroU16>())
+            .prop_map(|(relay, addresses, load, draining, shards)| {
+                Message::RelayReport(RelayReport { relay, addresses, load, draining, shards })
             })
             .boxed(),
         MessageType::RelayDirection => {

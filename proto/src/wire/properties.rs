@@ -355,7 +355,8 @@ fn a_list_that_describes_an_interface_twice_is_refused() {
 fn every_required_field_is_missed_and_every_single_field_is_refused_twice() {
     let mut runner = TestRunner::deterministic();
     let repeated = [FieldType::Interface, FieldType::RelayInfo, FieldType::CandidatePair, FieldType::RelayGrant];
-    let optional = [FieldType::Ticket, FieldType::RelayRtts, FieldType::WakeToken, FieldType::ErrorText];
+    let optional =
+        [FieldType::Ticket, FieldType::RelayRtts, FieldType::WakeToken, FieldType::ErrorText, FieldType::RelayShards];
     for kind in MessageType::ALL {
         let bytes = envelope_of(*kind).new_tree(&mut runner).unwrap().current().emit();
         let mut rest = &bytes[ENVELOPE_HEADER..];

@@ -164,6 +164,8 @@ numbers! {
         ErrorCode = 0x1d,
         /// Text for people.
         ErrorText = 0x1e,
+        /// In how many shards a relay keeps the rates of accounts.
+        RelayShards = 0x1f,
     }
 }
 

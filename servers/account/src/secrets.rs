@@ -11,7 +11,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ntm_proto::crypto::{Secret, default_provider};
+use ntm_proto::crypto::{self, Secret, default_provider};
+use ntm_proto::id::AccountPseudonym;
 use ntm_proto::identity::IdentityKey;
 use ntm_proto::time::UnixTime;
 use ntm_server::clock::random;
@@ -24,6 +25,7 @@ use crate::records::Millis;
 
 const DOMAIN_KEY: &str = "domain.key";
 const SERVICE_KEYS: &str = "service.keys";
+const PSEUDONYM_LABEL: &[u8] = b"ntmfw account pseudonym key v1";
 /// Service keys held at once; a rotation beyond that waits for tickets to end.
 const MAX_SERVICE_KEYS: usize = 8;
 
@@ -38,6 +40,8 @@ struct ServiceKey {
 #[derive(Debug)]
 pub struct Secrets {
     domain_key: IdentityKey,
+    /// Derived from the domain key, so it is the same for ever and at every account server of the domain.
+    pseudonym_key: Secret,
     service_keys: Vec<ServiceKey>,
     folder: PathBuf,
 }
@@ -59,18 +63,26 @@ impl Secrets {
         let text = files::read_secret(&at).map_err(|why| why.way_out(advice))?;
         let seed = std::str::from_utf8(&text).ok().and_then(|text| hex::decode_array(text.trim()).ok());
         let seed = seed.ok_or_else(|| Failure::new(format!("{}: not 64 hexadecimal digits", at.display())))?;
-        let domain_key = IdentityKey::from_seed(default_provider(), Secret::new(seed));
+        let seed = Secret::new(seed);
+        let pseudonym_key = crypto::derive(&seed, &[PSEUDONYM_LABEL]);
+        let domain_key = IdentityKey::from_seed(default_provider(), seed);
         let at = folder.join(SERVICE_KEYS);
         let text = files::read_secret(&at).map_err(|why| why.way_out(advice))?;
         let service_keys: Vec<ServiceKey> = serde_json::from_slice(&text).context(at.display())?;
         if service_keys.is_empty() {
             return Err(Failure::new(format!("{}: holds no key", at.display())).way_out(advice));
         }
-        Ok(Self { domain_key, service_keys, folder: folder.to_owned() })
+        Ok(Self { domain_key, pseudonym_key, service_keys, folder: folder.to_owned() })
     }
 
     pub fn domain_key(&self) -> &IdentityKey {
         &self.domain_key
+    }
+
+    /// What DCs call an account, so that all its nodes are one payer to them and they learn no name.
+    pub fn pseudonym(&self, account: &str) -> AccountPseudonym {
+        let [a, b, c, d, e, f, g, h, ..] = crypto::keyed_mac(self.pseudonym_key.expose(), &[account.as_bytes()]);
+        AccountPseudonym([a, b, c, d, e, f, g, h])
     }
 
     /// All keys that a DC must know, the newest first.
@@ -156,6 +168,16 @@ mod tests {
         let again = Secrets::load(folder.path()).expect("loads");
         assert_eq!(again.sealing_key(at(2000)), secrets.sealing_key(at(2000)));
         assert_ne!(again.sealing_key(at(2000)), &old);
+    }
+
+    #[test]
+    fn an_account_has_one_pseudonym_for_ever_and_another_in_each_domain() {
+        let [folder, elsewhere] = [(); 2].map(|()| ntm_server::testing::Folder::new());
+        let secrets = Secrets::create(folder.path(), at(0)).expect("made");
+        let alice = secrets.pseudonym("alice");
+        assert_ne!(alice, secrets.pseudonym("bob"));
+        assert_eq!(alice, Secrets::load(folder.path()).expect("loads").pseudonym("alice"));
+        assert_ne!(alice, Secrets::create(elsewhere.path(), at(0)).expect("made").pseudonym("alice"));
     }
 
     #[test]

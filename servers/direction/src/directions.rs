@@ -468,24 +468,26 @@ impl Coordinator {
         let unix = self.config.wall.unix(now);
         let lifetime = self.config.grant_lifetime;
         let fresh = (self.rng.u64(), unix + lifetime);
+        let Some(account) = self.payer_of(row) else { return Default::default() };
         let Some(path) = self.paths.get_mut(row) else { return Default::default() };
         let path_id = path.id;
         let relays: Vec<RelayId> = path.relays.clone();
         // While the last grant has half its time left, it is given again: both ends go on with what they
         // have bound, however many directions each of them asks for.
-        let (serial, expires) = *path.granted.get_or_insert(fresh);
-        let (serial, expires) = if unix + lifetime / 2 < expires { (serial, expires) } else { fresh };
-        path.granted = Some((serial, expires));
+        let (seed, expires) = *path.granted.get_or_insert(fresh);
+        let (seed, expires) = if unix + lifetime / 2 < expires { (seed, expires) } else { fresh };
+        path.granted = Some((seed, expires));
         let lanes = path.lanes;
         let mut grants: [Vec<RelayGrant>; 2] = Default::default();
         for (relay, lane) in relays.into_iter().flat_map(|relay| (0..lanes).map(move |lane| (relay, lane))) {
-            let serial = serial.wrapping_add(u64::from(lane));
             let Some(config) = self.config.relays.get(&relay) else { continue };
             let addresses: Vec<_> = self
                 .usable_relays(now)
                 .find(|one| one.relay == relay)
                 .map_or_else(Vec::new, |one| one.addresses.to_vec());
-            let token = config.grant.mint(&TokenBody { path_id, expires, rate: self.config.grant_rate, serial });
+            let (payer, serial) = self.pay_at(relay, &account, seed, lane);
+            let rate = self.config.grant_rate;
+            let token = config.grant.mint(&TokenBody { payer, path_id, expires, rate, serial });
             for side in [Side::Initiator, Side::Responder] {
                 let bind_key = config.grant.bind_key(&token, side);
                 let (addresses, token) = (addresses.clone(), token.clone());

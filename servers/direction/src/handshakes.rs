@@ -16,7 +16,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 
 use ntm_proto::crypto::Secret;
-use ntm_proto::id::{NodeId, SessionIndex, TransactionId};
+use ntm_proto::id::{AccountPseudonym, NodeId, SessionIndex, TransactionId};
 use ntm_proto::identity::Ticket;
 use ntm_proto::session::cookie::Verdict;
 use ntm_proto::session::handshake::{Incoming, REFUSAL_PSK};
@@ -44,6 +44,7 @@ pub(crate) type Ephemeral = [u8; 32];
 pub(crate) struct HalfOpen {
     pub(crate) request: RegistrationRequest,
     pub(crate) id: NodeId,
+    pub(crate) account: AccountPseudonym,
     /// Where the answer went, if nowhere else: who has read it there is there.
     pub(crate) answered: Option<SocketAddr>,
     /// The row of its keys.
@@ -223,7 +224,7 @@ impl Coordinator {
     pub(crate) fn answer_applicant(&mut self, applicant: Applicant) {
         let Applicant { at, ephemeral, incoming, transaction, request, ticket, .. } = applicant;
         let at = &at;
-        let id = ticket.node;
+        let (id, account) = (ticket.node, ticket.account);
         if let Some(&row) = self.handshakes.by_node.get(&id) {
             if self.handshakes.get(row).is_some_and(|other| other.request.sequence >= request.sequence) {
                 self.stats.dropped.stale_sequence += 1;
@@ -259,8 +260,16 @@ impl Coordinator {
         };
         self.links.establish(at.now, link, &established);
         let expires = at.now + CONFIRM_WITHIN;
-        let half_open =
-            HalfOpen { request, id, answered: Some(at.from), link, ephemeral, response: response.clone(), expires };
+        let half_open = HalfOpen {
+            request,
+            id,
+            account,
+            answered: Some(at.from),
+            link,
+            ephemeral,
+            response: response.clone(),
+            expires,
+        };
         let Some(row) = self.handshakes.insert(half_open) else {
             self.links.remove(link);
             return;

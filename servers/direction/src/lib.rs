@@ -61,6 +61,7 @@ mod lease;
 pub mod limits;
 mod links;
 mod paths;
+mod payers;
 mod peers;
 pub mod plan;
 mod rate;

@@ -40,9 +40,9 @@ pub(crate) struct Path {
     pub(crate) asked_sequence: u64,
     pub(crate) asked_transaction: TransactionId,
     pub(crate) relays: Vec<RelayId>,
-    /// The serial number and end of the grants given last.
     /// Grants for each relay.
     pub(crate) lanes: u8,
+    /// What the serial numbers of the grants given last were made of, and their end.
     pub(crate) granted: Option<(u64, UnixTime)>,
     /// The rows of the route directions on their way to each end, or [`NONE`].
     pub(crate) deliveries: [u32; 2],

@@ -160,7 +160,7 @@ impl Coordinator {
 
     /// The first authentic datagram on the keys of a half-open handshake: its sender is who it says, now.
     fn commit(&mut self, at: &Arrival, half_open: u32) -> Option<u32> {
-        let HalfOpen { request, id, answered, link, .. } = self.handshakes.take(half_open)?;
+        let HalfOpen { request, id, account, answered, link, .. } = self.handshakes.take(half_open)?;
         let admitted = match self.registry.by_id(&id) {
             Some(row) => Some(row),
             // What was stored is gone again: nobody vouches for another address.
@@ -181,6 +181,9 @@ impl Coordinator {
             if let Some(node) = self.registry.get_mut(row) {
                 node.announced = self.config.store_first;
             }
+        }
+        if let Some(node) = self.registry.get_mut(row) {
+            node.account = Some(account);
         }
         self.replace_link(at, row, link);
         self.take_registration(at, row, &request);

@@ -20,7 +20,7 @@ use core::time::Duration;
 use std::hash::DefaultHasher;
 
 use hashbrown::HashTable;
-use ntm_proto::id::{Fqdn, InterfaceId, NodeId, RelayId};
+use ntm_proto::id::{AccountPseudonym, Fqdn, InterfaceId, NodeId, RelayId};
 use ntm_proto::identity::NodeRecord;
 use ntm_proto::time::{Instant, UnixTime};
 use ntm_proto::wire::message::{Interface, NodeDescription, RelayRtt};
@@ -76,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) fqdn: Fqdn,
     pub(crate) virtual4: Ipv4Addr,
     pub(crate) id: NodeId,
+    /// Whose it is, as its newest ticket says.
+    pub(crate) account: Option<AccountPseudonym>,
     record: RecordRest,
 }
 
@@ -382,6 +384,7 @@ impl Node {
             directions: Rate::default(),
             registrations: Rate::default(),
             virtual4,
+            account: None,
             link: NONE,
             previous: NONE,
             previous_until: Instant::ZERO,

@@ -1,6 +1,7 @@
 //! This domain's relays: what they report, and what is taken back from them.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 use std::collections::{BTreeMap, VecDeque};
 
 use ntm_proto::id::{NodeId, PathId, RelayId, TransactionId};
@@ -21,6 +22,7 @@ pub(crate) struct Reported {
     addresses: Vec<SocketAddr>,
     load: u16,
     draining: bool,
+    pub(crate) shards: NonZeroU16,
     at: Instant,
 }
 
@@ -75,8 +77,8 @@ impl Coordinator {
             return;
         }
         self.stats.relay_reports += 1;
-        let RelayReport { relay, addresses, load, draining } = report;
-        self.reported.insert(relay, Reported { addresses, load, draining, at: at.now });
+        let RelayReport { relay, addresses, load, draining, shards } = report;
+        self.reported.insert(relay, Reported { addresses, load, draining, shards, at: at.now });
         self.answer_peer(at, peer, transaction, Message::RelayAck);
     }
 

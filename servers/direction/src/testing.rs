@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use ntm_proto::crypto::{self, Provider, Secret, Suite};
-use ntm_proto::id::{DeviceName, Fqdn, InterfaceId, NodeId, PathId, SessionIndex, TransactionId};
+use ntm_proto::id::{AccountPseudonym, DeviceName, Fqdn, InterfaceId, NodeId, PathId, SessionIndex, TransactionId};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::rng::Rng;
 use ntm_proto::session::cookie::Cookie;
@@ -38,6 +38,8 @@ pub struct Domain {
     pub name: Fqdn,
     pub key: IdentityKey,
     pub service_key: Secret,
+    /// Whose the nodes are that log in now.
+    pub account: AccountPseudonym,
     pub noise: NoiseKey,
     pub address: SocketAddr,
     /// The name of its DC.
@@ -54,6 +56,7 @@ impl Domain {
             name: fqdn(name),
             key: IdentityKey::from_seed(provider, Secret::new([number; 32])),
             service_key: Secret::new([number ^ 0x55; 32]),
+            account: AccountPseudonym([number; 8]),
             noise: NoiseKey::from_secret(provider, Secret::new([number ^ 0xaa; 32])),
             address: address.parse().expect("an address"),
             server: fqdn(&format!("dc.{name}")),
@@ -139,8 +142,13 @@ impl Domain {
 
     /// A ticket for the node of this record, as the account server seals it.
     pub fn ticket(&self, record: &NodeRecord, key: &Secret, expires: UnixTime) -> Vec<u8> {
-        let ticket =
-            Ticket { node: record.node_id(), record_digest: record.digest(), key: key.clone(), issued: BEGIN, expires };
+        let ticket = Ticket {
+            node: record.node_id(),
+            record_digest: record.digest(),
+            key: key.clone(),
+            account: self.account,
+            expires,
+        };
         ticket.seal(&self.service_key, [self.number; 24])
     }
 }

@@ -4,12 +4,12 @@ use core::time::Duration;
 
 use ntm_direction::limits::AMPLIFICATION;
 use ntm_direction::testing::{BEGIN, Domain, Net, fqdn};
-use ntm_direction::{Coordinator, Event, ForeignDc, LookupFailed, PinnedDomain};
+use ntm_direction::{Coordinator, Event, ForeignDc, LookupFailed, PinnedDomain, RelayConfig};
 use ntm_proto::crypto::Secret;
-use ntm_proto::id::{SessionIndex, TransactionId};
+use ntm_proto::id::{RelayId, SessionIndex, TransactionId};
 use ntm_proto::identity::{Role, ServerCert};
 use ntm_proto::rng::Rng;
-use ntm_proto::session::{CookieJar, SIGNAL_WINDOW_WORDS, Session, Verdict};
+use ntm_proto::session::{CookieJar, GrantKey, Payer, SIGNAL_WINDOW_WORDS, Session, Verdict};
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{Envelope, ErrorCode, Message, ServerHello, Side, Target};
 use ntm_proto::wire::outer::Outer;
@@ -24,6 +24,13 @@ struct World {
     b: usize,
 }
 
+/// The relay of the second domain.
+const RELAY: RelayId = RelayId(1);
+
+fn grant_key() -> GrantKey {
+    GrantKey { key_id: 1, key: Secret::new([0x33; 32]) }
+}
+
 /// Two domains; the second always has the first one's key pinned, the first one pins as told.
 fn world(pin: impl FnOnce(&Domain) -> Option<PinnedDomain>) -> World {
     let one = Domain::new("one.example", 1, "192.0.2.1:4500");
@@ -32,6 +39,13 @@ fn world(pin: impl FnOnce(&Domain) -> Option<PinnedDomain>) -> World {
     let (mut config_one, mut config_two) = (one.config(), two.config());
     config_one.domains.extend(pin(&two).map(|pinned| (two.name.clone(), pinned)));
     config_two.domains.insert(one.name.clone(), PinnedDomain { domain_key: *one.key.public(), cert: None });
+    let relay = RelayConfig {
+        name: fqdn("rs1.two.example"),
+        grant: grant_key(),
+        psk: Secret::new([0x77; 32]),
+        addresses: vec!["192.0.2.100:3478".parse().expect("an address")],
+    };
+    config_two.relays.insert(RELAY, relay);
     net.add_coordinator(one.address, Coordinator::new(net.now, config_one, [1; 32]));
     net.add_coordinator(two.address, Coordinator::new(net.now, config_two, [2; 32]));
     let a = net.add_node_behind(&one, 1, "a", "10.0.0.1:5000", "203.0.113.1:6000");
@@ -257,8 +271,8 @@ fn a_restarted_dc_of_the_other_domain_is_called_anew_and_answers() {
 }
 
 #[test]
-fn the_responder_moves_and_asks_and_both_keep_key_and_sides() {
-    let World { mut net, a, b: other, .. } = world(fully_pinned);
+fn the_responder_moves_and_asks_and_both_keep_key_and_sides_while_its_own_account_pays_for_its_domains_relay() {
+    let World { mut net, two, a, b: other, .. } = world(fully_pinned);
     let before = net.direct(a, 7, b()).unwrap();
     net.advance(Duration::from_secs(20));
     net.host(other).address = "203.0.113.99:1111".parse().unwrap();
@@ -272,6 +286,9 @@ fn the_responder_moves_and_asks_and_both_keep_key_and_sides() {
     assert_eq!((&of_a.psk, &of_b.psk), (&before.psk, &before.psk));
     assert_eq!((of_a.side, of_b.side), (Side::Initiator, Side::Responder));
     assert_eq!(of_a.pairs[0].remote, "203.0.113.99:1111".parse().unwrap());
+    let [first, second] = [&of_a, &of_b].map(|told| grant_key().open(&told.grants[0].token, BEGIN).unwrap());
+    assert_eq!(first, second);
+    assert_eq!(first.payer, Payer::at(RELAY, &two.account).0);
 }
 
 #[test]

@@ -1,22 +1,23 @@
 //! Relays report, are granted, and forget what is revoked.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 use ntm_direction::testing::{BEGIN, Domain, Net, fqdn};
 use ntm_direction::{Coordinator, RelayConfig};
 use ntm_proto::crypto::Secret;
-use ntm_proto::id::{PathId, RelayId, SessionIndex, TransactionId};
+use ntm_proto::id::{AccountPseudonym, PathId, RelayId, SessionIndex, TransactionId};
 use ntm_proto::identity::{NoiseKey, Role, ServerCert};
 use ntm_proto::rng::Rng;
 use ntm_proto::session::Psk;
 use ntm_proto::session::pair::Session;
-use ntm_proto::session::relay_token::GrantKey;
+use ntm_proto::session::relay_token::{GrantKey, TokenBody};
 use ntm_proto::session::replay::SIGNAL_WINDOW_WORDS;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{
-    Envelope, Message, RelayDirection, RelayReport, RelayRtt, RouteDirection, ServerHello, Side, Target,
+    Envelope, Message, RelayDirection, RelayGrant, RelayReport, RelayRtt, RouteDirection, ServerHello, Side, Target,
 };
 use ntm_proto::wire::outer::Outer;
 
@@ -87,7 +88,11 @@ impl Relay {
     }
 
     fn report(&self, now: Instant, load: u16, draining: bool) -> Vec<u8> {
-        let report = RelayReport { relay: self.id, addresses: vec![self.address], load, draining };
+        self.report_shards(now, load, draining, NonZeroU16::MIN)
+    }
+
+    fn report_shards(&self, now: Instant, load: u16, draining: bool, shards: NonZeroU16) -> Vec<u8> {
+        let report = RelayReport { relay: self.id, addresses: vec![self.address], load, draining, shards };
         self.seal(now, 5, Message::RelayReport(report))
     }
 
@@ -160,6 +165,17 @@ impl World {
         self.net.direct(self.a, path, Target::Name(fqdn("b.ntm.example"))).expect("a direction")
     }
 
+    /// What the tokens say that `node` gets for a communication with b, in the order of the relays.
+    fn tokens(&mut self, node: usize, path: u8) -> Vec<TokenBody> {
+        let mut grants = self.net.direct(node, path, Target::Name(fqdn("b.ntm.example"))).expect("a direction").grants;
+        grants.sort_by_key(|grant| grant.relay);
+        let open = |grant: &RelayGrant| {
+            let relay = self.relays.iter().find(|relay| relay.id == grant.relay).expect("one of the relays");
+            relay.grant_key().open(&grant.token, BEGIN).expect("a genuine token")
+        };
+        grants.iter().map(open).collect()
+    }
+
     fn granted(&mut self, path: u8) -> Vec<u32> {
         self.direct(path).grants.iter().map(|grant| grant.relay.0).collect()
     }
@@ -219,6 +235,7 @@ fn ipv4_only_and_ipv6_only_nodes_have_the_relay_alone_if_it_speaks_both() {
         addresses: vec![world.relays[0].address, "[2001:db8::100]:3478".parse().unwrap()],
         load: 0,
         draining: false,
+        shards: NonZeroU16::MIN,
     };
     let report = world.relays[0].seal(world.net.now, 1, Message::RelayReport(report));
     assert!(matches!(world.exchange(0, report)[..], [Envelope { message: Message::RelayAck, .. }]));
@@ -255,6 +272,39 @@ fn the_best_relay_and_a_spare_are_offered_and_a_leaving_or_silent_one_is_not() {
         world.report(0, 0, false);
     }
     assert_eq!(world.granted(4), [1], "the others have said nothing for too long");
+}
+
+#[test]
+fn the_grants_of_one_account_name_one_payer_and_meet_in_one_shard_and_no_two_relays_know_it_by_the_same_name() {
+    let mut world = world(2, false);
+    world.b = world.net.add_node(&world.domain, 3, "b", "203.0.113.3:5000");
+    let second = world.net.add_node(&world.domain, 4, "second", "198.51.100.4:5000");
+    world.domain.account = AccountPseudonym([0xee; 8]);
+    let stranger = world.net.add_node(&world.domain, 5, "stranger", "198.51.100.5:5000");
+    world.register();
+    world.net.register(second);
+    world.net.register(stranger);
+    let shards = [6, 7].map(|shards| NonZeroU16::new(shards).expect("not zero"));
+    for (relay, shards) in shards.into_iter().enumerate() {
+        world.connect(relay);
+        let report = world.relays[relay].report_shards(world.net.now, 0, false, shards);
+        world.exchange(relay, report);
+    }
+    let seats = |tokens: &[TokenBody]| -> Vec<_> {
+        assert_eq!(tokens.len(), 2);
+        let shard = |token: &TokenBody, shards: NonZeroU16| token.serial as u32 % u32::from(shards.get());
+        tokens.iter().zip(shards).map(|(token, shards)| (token.payer, shard(token, shards))).collect()
+    };
+    let first = world.tokens(world.a, 1);
+    for path in 2..12 {
+        let node = if path % 2 == 0 { world.a } else { second };
+        let tokens = world.tokens(node, path);
+        assert_eq!(seats(&tokens), seats(&first));
+        assert_ne!(tokens[0].serial, first[0].serial);
+        let others = world.tokens(stranger, 100 + path);
+        assert!(others.iter().zip(&first).all(|(other, own)| other.payer != own.payer), "b's account does not pay");
+    }
+    assert_ne!(first[0].payer, first[1].payer);
 }
 
 #[test]
@@ -296,7 +346,8 @@ fn a_relay_that_lost_its_memory_is_told_again_what_was_revoked_until_the_tokens_
 fn a_relay_cannot_report_for_another_nor_without_its_key() {
     let mut world = world(2, false);
     world.connect(0);
-    let report = RelayReport { relay: RelayId(2), addresses: Vec::new(), load: 0, draining: true };
+    let report =
+        RelayReport { relay: RelayId(2), addresses: Vec::new(), load: 0, draining: true, shards: NonZeroU16::MIN };
     let report = world.relays[0].seal(world.net.now, 1, Message::RelayReport(report));
     assert!(world.exchange(0, report).is_empty());
     assert_eq!(world.net.dc(&world.domain).stats().dropped.unexpected_message, 1);

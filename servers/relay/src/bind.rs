@@ -15,7 +15,7 @@ use ntm_proto::wire::outer::{self, Outer, RELAY_BIND, RELAYED_HEADER};
 use crate::forward::{Inner, check_inner};
 use crate::grant::{Binding, Former, GrantId, Local, Route, opposite, seat};
 use crate::limits;
-use crate::pace::Rate;
+use crate::pace::{ByteRate, Rate};
 use crate::relay::{Forward, Relay};
 use crate::stats::DropReason;
 use crate::table::Slot;
@@ -111,7 +111,7 @@ impl Relay {
 
     /// The grant of an authentic bind; made now, if it is the first.
     fn grant_of(&mut self, now: Instant, bind: &Authentic) -> Result<Slot, DropReason> {
-        let TokenBody { path_id, expires, rate, serial } = bind.body;
+        let TokenBody { payer, path_id, expires, rate, serial } = bind.body;
         if self.revoked.contains(now, path_id) {
             return Err(DropReason::Revoked);
         }
@@ -131,7 +131,8 @@ impl Relay {
             expires: now + Duration::from_millis(left),
             last_used: now,
             paces: Default::default(),
-            rate: Rate::kilobytes(rate),
+            rate: ByteRate::kilobytes(rate),
+            account: self.accounts.join(payer),
         };
         let slot = self.table.insert(id, route);
         self.stats.grants_made += 1;

@@ -43,15 +43,17 @@ pub struct Director {
     pub psk: Psk,
 }
 
-/// What the relay may take on; the load that it reports is measured by it.
+/// What the relay may take on.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// At most [`MAX_GRANTS`] whatever stands here.
     ///
     /// [`MAX_GRANTS`]: crate::limits::MAX_GRANTS
     pub grants: usize,
-    /// What the relay's line carries; only reported, not enforced.
+    /// What the relay's line carries: not enforced, but the load that is reported is a part of it.
     pub bytes_per_second: u64,
+    /// What all communications that one account pays for may carry together, in kB/s; 0 means as much as comes.
+    pub rate_per_account: u32,
 }
 
 impl fmt::Debug for Config {

@@ -87,8 +87,13 @@ impl Relay {
         relayed: &'a mut [u8],
     ) -> Result<Option<Forward<'a>>, DropReason> {
         let route = self.table.route_mut(slot);
-        if !route.paces[seat(to)].admit(now, &route.rate, relayed.len() as u64) {
+        let bytes = relayed.len() as u64;
+        if !route.paces[seat(to)].admit(now, &route.rate.with_burst(), bytes) {
             return Err(DropReason::RateLimited);
+        }
+        if !self.accounts.admit(now, route.account, bytes) {
+            self.stats.account_limited_bytes += bytes;
+            return Err(DropReason::AccountRateLimited);
         }
         route.last_used = now;
         match &route.bindings[seat(to)] {

@@ -10,9 +10,10 @@ use ntm_proto::session::amplification::Allowance;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::Side;
 
+use crate::accounts::Seat;
 use crate::held::Held;
 use crate::limits;
-use crate::pace::{Pace, Rate};
+use crate::pace::{ByteRate, Pace};
 
 /// What makes two tokens the same grant.
 ///
@@ -76,7 +77,9 @@ pub(crate) struct Route {
     pub(crate) last_used: Instant,
     /// Of what goes to each side: the rate is that of one direction.
     pub(crate) paces: [Pace; 2],
-    pub(crate) rate: Rate,
+    pub(crate) rate: ByteRate,
+    /// Who pays.
+    pub(crate) account: Seat,
 }
 
 /// What one side's binds read, beside its binding.

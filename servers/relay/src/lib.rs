@@ -41,6 +41,7 @@
 //!   number of grants beyond the depth of a tree, and for `Relayed` not even that.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod bind;
 mod config;
 mod director;

@@ -27,12 +27,24 @@ impl Rate {
         let unit = (1_000_000_000 << FRACTION) / count;
         Self { unit, burst: cost(unit, burst) }
     }
+}
 
-    /// The rate of a token: kilobytes a second, zero for as many as come.
+/// A rate of bytes: half the room of a [`Rate`], because how far one may run ahead follows from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByteRate {
+    /// As in [`Rate`].
+    unit: u64,
+}
+
+impl ByteRate {
+    /// Kilobytes a second, zero for as many as come.
     pub(crate) fn kilobytes(rate: u32) -> Self {
-        let unit = (1_000_000_u64 << FRACTION).checked_div(u64::from(rate)).unwrap_or(0);
-        let least = cost(unit, limits::RATE_BURST_BYTES);
-        Self { unit, burst: least.max(limits::RATE_BURST.as_nanos() as u64) }
+        Self { unit: (1_000_000_u64 << FRACTION).checked_div(u64::from(rate)).unwrap_or(0) }
+    }
+
+    pub(crate) fn with_burst(self) -> Rate {
+        let least = cost(self.unit, limits::RATE_BURST_BYTES);
+        Rate { unit: self.unit, burst: least.max(limits::RATE_BURST.as_nanos() as u64) }
     }
 }
 
@@ -105,14 +117,14 @@ mod tests {
 
     #[test]
     fn a_token_without_a_rate_is_never_held_back() {
-        let rate = Rate::kilobytes(0);
+        let rate = ByteRate::kilobytes(0).with_burst();
         let mut pace = Pace::default();
         assert!((0..100_000).all(|_| pace.admit(Instant::ZERO, &rate, 65_535)));
     }
 
     #[test]
     fn a_slow_token_still_passes_one_datagram_of_the_largest_size() {
-        let rate = Rate::kilobytes(1);
+        let rate = ByteRate::kilobytes(1).with_burst();
         let mut pace = Pace::default();
         assert!(pace.admit(Instant::ZERO, &rate, 65_535));
         assert!(!pace.admit(Instant::ZERO, &rate, 65_535));

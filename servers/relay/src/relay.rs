@@ -1,6 +1,7 @@
 //! The state machine: what comes in is told apart here, what lapses is found here.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 use std::collections::VecDeque;
 
 use ntm_proto::id::PathId;
@@ -11,6 +12,7 @@ use ntm_proto::time::{Instant, WallClock};
 use ntm_proto::wire::message::{RelayReport, Side};
 use ntm_proto::wire::outer::{self, Outer, OuterType};
 
+use crate::accounts::Accounts;
 use crate::config::{Capacity, Config, Director};
 use crate::director::Links;
 use crate::grant::{Health, Locals};
@@ -55,6 +57,7 @@ pub struct Relay {
     pub(crate) config: Config,
     pub(crate) rng: Rng,
     pub(crate) table: Table,
+    pub(crate) accounts: Accounts,
     pub(crate) locals: Locals,
     pub(crate) revoked: Revoked,
     pub(crate) stats: Stats,
@@ -102,6 +105,7 @@ impl Relay {
         let pings = Rate::events(limits::SOURCE_PINGS_PER_SECOND, limits::SOURCE_PING_BURST);
         Self {
             table: Table::new(shard),
+            accounts: Accounts::new(config.capacity.rate_per_account),
             locals: Locals::default(),
             revoked: Revoked::default(),
             stats: Stats::default(),
@@ -196,7 +200,9 @@ impl Relay {
         let Changes { cert, grant_keys, directors, capacity } = changes;
         (self.config.cert, self.config.grant_keys, self.config.capacity) = (cert, grant_keys, capacity);
         self.config.directors = directors;
+        self.accounts.set_rate(capacity.rate_per_account);
         self.links.adopt(now, &self.config);
+        self.links.report_at(now);
     }
 
     /// What the relay's other shards carry now.
@@ -302,10 +308,18 @@ impl Relay {
     }
 
     fn forget(&mut self, slot: Slot) {
+        let account = self.table.route(slot).account;
         if let Some(grant) = self.table.remove(slot) {
+            self.accounts.leave(account);
             self.stats.held_bytes -= grant.sides.iter().map(|side| side.held.bytes()).sum::<usize>();
             self.stats.grants = self.table.len();
         }
+    }
+
+    /// Where accounts have no rate their grants may be anywhere, and are better spread.
+    fn shards_of_accounts(&self) -> NonZeroU16 {
+        let shards = if self.accounts.have_a_rate() { self.table.shards() } else { 1 };
+        u16::try_from(shards).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
     }
 
     fn report(&mut self, now: Instant) -> RelayReport {
@@ -319,6 +333,7 @@ impl Relay {
             addresses: self.config.addresses.clone(),
             load: u16::try_from(full).unwrap_or(u16::MAX).max(busy).min(10_000),
             draining: self.draining,
+            shards: self.shards_of_accounts(),
         }
     }
 }

@@ -59,7 +59,7 @@ mod tests {
 
     use ntm_proto::crypto::Secret;
     use ntm_proto::id::{PathId, RelayIndex};
-    use ntm_proto::session::{GrantKey, TokenBody};
+    use ntm_proto::session::{GrantKey, Payer, TokenBody};
     use ntm_proto::time::UnixTime;
     use ntm_proto::wire::message::Side;
     use ntm_proto::wire::outer;
@@ -71,7 +71,8 @@ mod tests {
         let key = GrantKey { key_id: 1, key: Secret::new([1; 32]) };
         for serial in [0, 1, 5, 6, u64::MAX, 0x1_0000_0003] {
             let expires = UnixTime::default() + Duration::from_secs(1);
-            let token = key.mint(&TokenBody { path_id: PathId([9; 16]), expires, rate: 0, serial });
+            let (payer, path_id) = (Payer::default(), PathId([9; 16]));
+            let token = key.mint(&TokenBody { payer, path_id, expires, rate: 0, serial });
             for side in [Side::Initiator, Side::Responder] {
                 let bind = outer::emit_relay_bind(side, 7, &token, None, |_| [0; 16]);
                 assert_eq!(shard_of(&bind, 3), Some(serial as u32 % 3));

@@ -22,6 +22,8 @@ pub enum DropReason {
     InnerForbidden,
     /// Above the rate that the token grants.
     RateLimited,
+    /// Above the rate of the account that pays.
+    AccountRateLimited,
     /// The other side has not bound yet, or has not proven its address, and no room is left to wait.
     HoldFull,
     /// Waited for the other side, in vain.
@@ -60,7 +62,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::UnexpectedType,
         Self::UnusableSource,
@@ -70,6 +72,7 @@ impl DropReason {
         Self::LeftIndex,
         Self::InnerForbidden,
         Self::RateLimited,
+        Self::AccountRateLimited,
         Self::HoldFull,
         Self::HoldExpired,
         Self::BindFlood,
@@ -101,6 +104,8 @@ pub struct Stats {
     /// Datagrams sent on, with their outer header.
     pub forwarded_datagrams: u64,
     pub forwarded_bytes: u64,
+    /// Bytes that were dropped because they were above the rate of the account that pays.
+    pub account_limited_bytes: u64,
     /// Datagrams that had to wait before they could be sent on.
     pub held_datagrams: u64,
     /// Binds that were good.

@@ -78,6 +78,11 @@ impl Table {
         self.by_id.len()
     }
 
+    /// How many shards the relay has, this one included.
+    pub(crate) fn shards(&self) -> u32 {
+        self.shard.of
+    }
+
     pub(crate) fn find(&self, id: GrantId) -> Option<Slot> {
         self.by_id.get(&id).copied()
     }

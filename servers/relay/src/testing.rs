@@ -8,7 +8,9 @@ use ntm_proto::crypto::{self, Secret};
 use ntm_proto::id::{Fqdn, PathId, RelayId, RelayIndex, SessionIndex, TransactionId};
 use ntm_proto::identity::{NoiseKey, Role, ServerCert};
 use ntm_proto::rng::Rng;
-use ntm_proto::session::{GrantKey, Incoming, Psk, RelayToken, SIGNAL_WINDOW_WORDS, Session, TokenBody, bind_mac};
+use ntm_proto::session::{
+    GrantKey, Incoming, Payer, Psk, RelayToken, SIGNAL_WINDOW_WORDS, Session, TokenBody, bind_mac,
+};
 use ntm_proto::time::{Instant, UnixTime, WallClock};
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{Envelope, Message, RelayDirection, RelayReport, Side};
@@ -56,17 +58,24 @@ pub fn config() -> Config {
         grant_keys: vec![grant_key()],
         directors: Vec::new(),
         addresses,
-        capacity: Capacity { grants: 1_000, bytes_per_second: 125_000_000 },
+        capacity: Capacity { grants: 1_000, bytes_per_second: 125_000_000, rate_per_account: 0 },
         wall: WallClock::new(Instant::ZERO, EPOCH),
         provider,
     }
 }
 
-/// The body of a token for communication `number`, good for an hour and any rate.
+/// The body of a token for communication `number`, good for an hour and any rate, with a payer of its own.
 pub fn token_body(number: u64) -> TokenBody {
     let mut path_id = [0x77; 16];
     path_id[..8].copy_from_slice(&number.to_be_bytes());
-    TokenBody { path_id: PathId(path_id), expires: EPOCH + Duration::from_secs(3_600), rate: 0, serial: number }
+    let [.., high, middle, low] = number.to_be_bytes();
+    TokenBody {
+        payer: Payer([high, middle, low]),
+        path_id: PathId(path_id),
+        expires: EPOCH + Duration::from_secs(3_600),
+        rate: 0,
+        serial: number,
+    }
 }
 
 /// A datagram of `len` bytes as two nodes would send each other, told apart by `tag`.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ntm_direction::{Config as DirectionConfig, RelayConfig as Granting};
 use ntm_proto::crypto::{Secret, default_provider};
-use ntm_proto::id::{Fqdn, RelayId};
+use ntm_proto::id::{AccountPseudonym, Fqdn, RelayId};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::session::relay_token::GrantKey;
 use ntm_proto::time::{Instant, UnixTime, WallClock};
@@ -56,7 +56,7 @@ impl Domain {
             grant_keys: vec![grant],
             directors: vec![Director { noise_key: *self.direction_noise.public(), addresses: vec![director], psk }],
             addresses: vec![address],
-            capacity: Capacity { grants: 100_000, bytes_per_second: 1_250_000_000 },
+            capacity: Capacity { grants: 100_000, bytes_per_second: 1_250_000_000, rate_per_account: 0 },
             wall: wall(),
             provider: default_provider(),
         }
@@ -89,7 +89,7 @@ impl Domain {
             node: record.node_id(),
             record_digest: record.digest(),
             key: Secret::new(key),
-            issued,
+            account: AccountPseudonym(random()),
             expires: issued + VALIDITY,
         };
         let directions: Vec<String> = self.direction_cert.iter().map(|cert| hex(&emit_cert(cert))).collect();

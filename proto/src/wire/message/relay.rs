@@ -1,18 +1,20 @@
 //! RS ↔ DC: what a relay can carry and what it must forget; and the grant of a relay to a node.
 //!
 //! ```text
-//! RelayReport     0x30  RelayLoad  Addresses?
+//! RelayReport     0x30  RelayLoad  RelayShards?  Addresses?
 //! RelayDirection  0x31  PathId
 //! RelayAck        0x32
 //!
-//! RelayLoad   relay(4)  load(2)  flags(1)                            flags: bit 0 draining
-//! RelayGrant  relay(4)  side(1)  token(56)  bind key(32)  Addresses?
+//! RelayLoad    relay(4)  load(2)  flags(1)                            flags: bit 0 draining
+//! RelayShards  shards(2)                                              not zero
+//! RelayGrant   relay(4)  side(1)  token(56)  bind key(32)  Addresses?
 //! ```
 //!
 //! Unassigned flags are sent as zero and ignored on receipt.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 
 use super::super::ParseError;
 use super::super::bytes::{Reader, Writer};
@@ -46,6 +48,9 @@ pub struct RelayReport {
     pub load: u16,
     /// No new grants, please: the relay is leaving.
     pub draining: bool,
+    /// The grants of one account are to have serial numbers that agree modulo this: the relay keeps accounts'
+    /// rates in so many shards.
+    pub shards: NonZeroU16,
 }
 
 /// DC → RS: forget what was granted (a revoked node). Acknowledged with `RelayAck`.
@@ -98,23 +103,41 @@ impl Value for RelayLoad {
     }
 }
 
+impl Value for NonZeroU16 {
+    fn parse(input: &mut Reader<'_>) -> Result<Self, ParseError> {
+        Self::new(input.u16()?).ok_or(ParseError::BadValue)
+    }
+
+    fn emit(&self, out: &mut Writer<'_>) {
+        out.u16(self.get());
+    }
+}
+
 impl Value for RelayReport {
     fn parse(input: &mut Reader<'_>) -> Result<Self, ParseError> {
-        let (mut load, mut addresses) = (None, None);
+        let (mut load, mut shards, mut addresses) = (None, None, None);
         while let Some(field) = input.field()? {
             match field.kind {
                 Some(FieldType::RelayLoad) => field.once(&mut load)?,
+                Some(FieldType::RelayShards) => field.once(&mut shards)?,
                 Some(FieldType::Addresses) => field.list(&mut addresses, MAX_SERVER_ADDRESSES)?,
                 _ => field.skip()?,
             }
         }
         let RelayLoad { relay, load, draining } = required(load)?;
-        Ok(Self { relay, addresses: addresses.unwrap_or_default(), load, draining })
+        Ok(Self {
+            relay,
+            addresses: addresses.unwrap_or_default(),
+            load,
+            draining,
+            shards: shards.unwrap_or(NonZeroU16::MIN),
+        })
     }
 
     fn emit(&self, out: &mut Writer<'_>) {
         let load = RelayLoad { relay: self.relay, load: self.load, draining: self.draining };
         out.field(FieldType::RelayLoad, &load);
+        out.field(FieldType::RelayShards, &self.shards);
         out.list(FieldType::Addresses, &self.addresses, MAX_SERVER_ADDRESSES);
     }
 }

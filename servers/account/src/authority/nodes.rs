@@ -195,9 +195,9 @@ impl Authority {
 
     fn admit(&self, record: &NodeRecord, admission: &Admission<'_>) -> Result<Ticketed, Refusal> {
         let (now, most) = (unix_now(), self.rules().sign_up.max_nodes);
-        let (is_new, servers) = self.write(|tx| {
-            let is_new = match admission {
-                Admission::Password(by) => bring_in(tx, by, record, None, most)?,
+        let (is_new, owner, servers) = self.write(|tx| {
+            let (is_new, owner) = match admission {
+                Admission::Password(by) => (bring_in(tx, by, record, None, most)?, by.account.clone()),
                 Admission::Key { by, key } => {
                     let (id, key) = enrolment::find(tx, &by.account, key)?;
                     let again = tx.find::<Node>(Table::Nodes, record.fqdn.as_str())?.is_some_and(|node| {
@@ -206,35 +206,40 @@ impl Authority {
                     if !again {
                         enrolment::spend(tx, &id, key)?;
                     }
-                    bring_in(tx, by, record, Some(id), most)?
+                    (bring_in(tx, by, record, Some(id), most)?, by.account.clone())
                 }
                 Admission::Renewal { nonce, issued } => {
-                    see_again(tx, record, now)?;
+                    let owner = see_again(tx, record, now)?;
                     let seen = format!("{}/{}/{nonce}", numbered(*issued), record.node_id());
                     if tx.get(Table::Renewals, &seen)?.is_some() {
                         return Err(Refusal::new(Code::Replayed, "this renewal was used already"));
                     }
                     tx.save(Table::Renewals, &seen, &true)?;
-                    false
+                    (false, owner)
                 }
             };
             let servers = [Role::Direction, Role::Relay].map(|role| servers::certificates(tx, role));
             let [directions, relays] = servers;
-            Ok((is_new, [directions?, relays?]))
+            Ok((is_new, owner, [directions?, relays?]))
         })?;
-        Ok(Ticketed { answer: self.ticket(record, now, servers), is_new })
+        Ok(Ticketed { answer: self.ticket(record, &owner, now, servers), is_new })
     }
 
-    fn ticket(&self, record: &NodeRecord, now: UnixTime, [directions, relays]: [Vec<String>; 2]) -> TicketAnswer {
-        let expires = now + self.rules().ticket_life;
+    fn ticket(
+        &self,
+        record: &NodeRecord,
+        owner: &str,
+        now: UnixTime,
+        [directions, relays]: [Vec<String>; 2],
+    ) -> TicketAnswer {
+        let (secrets, expires) = (self.secrets(), now + self.rules().ticket_life);
         let ticket = Ticket {
             node: record.node_id(),
             record_digest: record.digest(),
             key: Secret::new(random()),
-            issued: now,
+            account: secrets.pseudonym(owner),
             expires,
         };
-        let secrets = self.secrets();
         TicketAnswer {
             ticket: BASE64.encode(ticket.seal(secrets.sealing_key(now), random())),
             key: BASE64.encode(Zeroizing::new(*ticket.key.expose())),
@@ -289,8 +294,8 @@ fn bring_in(
     Ok(true)
 }
 
-/// Checks and notes the renewal of a node that is known.
-fn see_again(tx: &mut dyn Transaction, record: &NodeRecord, now: UnixTime) -> Result<(), Refusal> {
+/// Checks and notes the renewal of a node that is known. Gives its owner.
+fn see_again(tx: &mut dyn Transaction, record: &NodeRecord, now: UnixTime) -> Result<String, Refusal> {
     let id = record.node_id().to_string();
     check_not_revoked(tx, &id)?;
     let name: Option<String> = tx.find(Table::NodeIds, &id)?;
@@ -304,7 +309,7 @@ fn see_again(tx: &mut dyn Transaction, record: &NodeRecord, now: UnixTime) -> Re
     take_record(&mut node, record)?;
     node.seen = now.as_millis();
     save(tx, &name, &node)?;
-    Ok(())
+    Ok(node.owner)
 }
 
 fn check_not_revoked(tx: &mut dyn Transaction, id: &str) -> Result<(), Refusal> {

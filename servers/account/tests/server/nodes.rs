@@ -61,8 +61,28 @@ fn in_and_again(world: &World) {
     let renewed = client.renew(&node.identity, &node.record, random()).expect("renews");
     let again = Ticket::open(&known.service_keys[0].0, &renewed.ticket).expect("sealed to the DCs");
     assert_eq!((again.node, again.key == ticket.key), (ticket.node, false), "each ticket has a key of its own");
+    assert_eq!(again.account, ticket.account);
     let other = world.login_client().pinned([9; 32]);
     assert_eq!(other.renew(&node.identity, &node.record, random()), Err(Error::OtherDomainKey));
+}
+
+#[test]
+fn the_tickets_of_one_accounts_nodes_name_one_account_and_those_of_two_accounts_two() {
+    let world = World::new();
+    let dc = DirectionServer::add(&world, "dc1");
+    let Credentials { role: RoleCredentials::Direction(known), .. } = dc.credentials(0).expect("are there") else {
+        panic!("a DC has a DC's credentials");
+    };
+    let client = world.login_client();
+    let account = |owner: &str, credential: &Credential, node: &str| {
+        let login = client.login(owner, credential, &Node::new(node).record).expect("logs in");
+        Ticket::open(&known.service_keys[0].0, &login.ticket).expect("sealed to the DCs").account
+    };
+    let key = world.client.member("alice").new_key(1);
+    world.client.member("bob");
+    let of_alice = account("alice", &password(), "printer");
+    assert_eq!(account("alice", &Credential::EnrolmentKey(Zeroizing::new(key)), "scanner"), of_alice);
+    assert_ne!(account("bob", &password(), "desk"), of_alice);
 }
 
 #[test]

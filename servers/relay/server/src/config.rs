@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) max_grants: Spanned<usize>,
     #[serde(default = "a_gigabit")]
     pub(crate) megabits_per_second: Spanned<u64>,
+    #[serde(default)]
+    pub(crate) rate_per_account: u32,
     #[serde(default = "five_minutes")]
     pub(crate) grace_seconds: u64,
     pub(crate) metrics: SocketAddr,
@@ -106,6 +108,7 @@ impl Config {
     pub(crate) fn capacity(&self) -> ntm_relay::Capacity {
         ntm_relay::Capacity {
             grants: *self.max_grants.get_ref(),
+            rate_per_account: self.rate_per_account,
             bytes_per_second: self.megabits_per_second.get_ref().saturating_mul(1_000_000 / 8),
         }
     }

@@ -23,9 +23,10 @@ pub(crate) struct Collected {
 type OfRelay = (&'static str, &'static str, fn(&Stats) -> u64);
 type OfWorker = (&'static str, &'static str, fn(&Account) -> u64);
 
-const RELAY: [OfRelay; 14] = [
+const RELAY: [OfRelay; 15] = [
     ("forwarded_datagrams", "Datagrams sent on", |stats| stats.forwarded_datagrams),
     ("forwarded_bytes", "Bytes sent on, with their outer header", |stats| stats.forwarded_bytes),
+    ("account_limited_bytes", "Bytes dropped above the rate of an account", |stats| stats.account_limited_bytes),
     ("held_datagrams", "Datagrams that had to wait before they could be sent on", |stats| stats.held_datagrams),
     ("binds", "Binds that were good", |stats| stats.binds),
     ("rebinds", "Binds that moved a side to another address", |stats| stats.rebinds),

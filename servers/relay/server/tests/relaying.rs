@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::time::Instant;
+
 use common::{Dc, Node, Rs, body, exchange, pair, until};
+use ntm_proto::session::{Payer, TokenBody};
 use ntm_proto::wire::message::Side;
+use ntm_relay::limits::RATE_BURST_BYTES;
 use ntm_relay::testing::inner;
 
 #[test]
@@ -56,6 +60,33 @@ fn one_socket_may_carry_communications_of_several_workers() {
     });
     exchange(&mut b, &mut a, &inner(200, 99));
     exchange(&mut d, &mut c, &inner(201, 99));
+}
+
+#[test]
+fn all_that_one_account_pays_for_shares_its_rate_on_a_relay_of_several_workers() {
+    let mut rs = Rs::prepare(&[]);
+    rs.configure(&["workers = 2", "rate_per_account = 1"]);
+    rs.run();
+    let began = Instant::now();
+    // Their serial numbers agree modulo the workers, as the relay's report asks for.
+    let pairs = [2, 4].map(|number| pair(number, rs.udp4, rs.udp6));
+    until("far more is refused than may go at once", || {
+        for (a, b) in &pairs {
+            for node in [a, b] {
+                node.send(&node.client.relayed(&inner(1, 1_000)));
+            }
+        }
+        rs.metric("account_limited_bytes_total") > 300_000
+    });
+    let carried = rs.metric("forwarded_bytes_total") as f64;
+    assert!(carried <= RATE_BURST_BYTES as f64 + 1_000.0 * began.elapsed().as_secs_f64(), "{carried} bytes");
+    assert!(rs.dropped("account_rate_limited") > 290);
+
+    let body = TokenBody { payer: Payer([1; 3]), ..body(6) };
+    let [mut a, mut b] = [Side::Initiator, Side::Responder].map(|side| Node::new(&body, side, rs.udp4));
+    a.bind();
+    b.bind();
+    exchange(&mut a, &mut b, &inner(2, 1_000));
 }
 
 #[test]

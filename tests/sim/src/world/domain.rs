@@ -8,7 +8,7 @@ use std::time::Duration;
 use ntm_direction::{Config as DirectorConfig, ForeignDc, RelayConfig as GrantingRelay};
 use ntm_node::{Config as NodeConfig, Director as KnownDirector};
 use ntm_proto::crypto::{self, Secret};
-use ntm_proto::id::{Fqdn, RelayId};
+use ntm_proto::id::{AccountPseudonym, Fqdn, RelayId};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::session::relay_token::GrantKey;
 use ntm_proto::time::UnixTime;
@@ -140,7 +140,7 @@ impl Domain {
             grant_keys: vec![grant],
             directors,
             addresses,
-            capacity: Capacity { grants: 100_000, bytes_per_second: 125_000_000 },
+            capacity: Capacity { grants: 100_000, bytes_per_second: 125_000_000, rate_per_account: 0 },
             wall: World::wall(),
             provider: crypto::default_provider(),
         }
@@ -173,8 +173,8 @@ impl Domain {
 
     /// A ticket with the key `key` for the node of this record, sealed to the coordinators.
     pub fn ticket(&self, record: &NodeRecord, key: &Secret, expires: UnixTime, nonce: [u8; 24]) -> Vec<u8> {
-        let issued = World::wall().unix(ntm_proto::time::Instant::ZERO);
-        Ticket { node: record.node_id(), record_digest: record.digest(), key: key.clone(), issued, expires }
+        let account = AccountPseudonym([0xac; 8]);
+        Ticket { node: record.node_id(), record_digest: record.digest(), key: key.clone(), account, expires }
             .seal(&self.service, nonce)
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use ntm_proto::crypto::{Secret, default_provider};
-use ntm_proto::id::Fqdn;
+use ntm_proto::id::{AccountPseudonym, Fqdn};
 use ntm_proto::identity::{IdentityKey, NodeRecord, NoiseKey, Role, ServerCert, Ticket};
 use ntm_proto::time::UnixTime;
 use ntm_raw_node::{Fleet, Identity};
@@ -81,7 +81,7 @@ impl Domain {
             node: record.node_id(),
             record_digest: record.digest(),
             key: shared.clone(),
-            issued: unix_now(),
+            account: AccountPseudonym(random()),
             expires,
         };
         let ticket = ticket.seal(&self.service_key, random());

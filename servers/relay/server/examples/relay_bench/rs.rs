@@ -9,7 +9,7 @@ use std::time::Duration;
 use ntm_proto::crypto::{Secret, default_provider};
 use ntm_proto::id::PathId;
 use ntm_proto::identity::{IdentityKey, Role, ServerCert};
-use ntm_proto::session::TokenBody;
+use ntm_proto::session::{Payer, TokenBody};
 use ntm_proto::wire::message::Side;
 use ntm_proto::wire::outer::{self, RELAYED_HEADER};
 use ntm_relay::testing::{Client, grant_key, inner};
@@ -82,7 +82,8 @@ impl Relay {
 fn body(number: u64) -> TokenBody {
     let mut path_id = [0x77; 16];
     path_id[..8].copy_from_slice(&number.to_be_bytes());
-    TokenBody { path_id: PathId(path_id), expires: unix_now() + Duration::from_secs(3_600), rate: 0, serial: number }
+    let (payer, expires) = (Payer::default(), unix_now() + Duration::from_secs(3_600));
+    TokenBody { payer, path_id: PathId(path_id), expires, rate: 0, serial: number }
 }
 
 fn server() -> Outcome<SocketAddr> {

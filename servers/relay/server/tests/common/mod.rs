@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ntm_proto::crypto::{Secret, default_provider};
 use ntm_proto::id::{Fqdn, PathId};
 use ntm_proto::identity::{IdentityKey, Role, ServerCert};
-use ntm_proto::session::{GrantKey, TokenBody};
+use ntm_proto::session::{GrantKey, Payer, TokenBody};
 use ntm_proto::time::UnixTime;
 use ntm_proto::wire::message::Side;
 use ntm_proto::wire::outer;
@@ -275,7 +275,8 @@ impl Drop for Rs {
 pub(crate) fn body(number: u64) -> TokenBody {
     let mut path_id = [0x77; 16];
     path_id[..8].copy_from_slice(&number.to_be_bytes());
-    TokenBody { path_id: PathId(path_id), expires: unix_now() + Duration::from_secs(3_600), rate: 0, serial: number }
+    let (payer, expires) = (Payer::default(), unix_now() + Duration::from_secs(3_600));
+    TokenBody { payer, path_id: PathId(path_id), expires, rate: 0, serial: number }
 }
 
 /// A node: one side of a communication, and its socket.
