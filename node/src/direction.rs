@@ -82,9 +82,16 @@ impl Directions {
         core::mem::take(&mut self.pending)
     }
 
-    /// The registration is new: whatever waits is asked at once.
+    /// The registration is new: whatever waits is asked at once, as for the first time.
     pub(crate) fn restart(&mut self, now: Instant) {
-        self.pending.iter_mut().for_each(|pending| pending.next_at = now);
+        for pending in &mut self.pending {
+            (pending.next_at, pending.tries) = (now, 0);
+        }
+    }
+
+    /// Whether a request is to be repeated, because the last had no answer in time.
+    pub(crate) fn is_unanswered(&self, now: Instant) -> bool {
+        self.pending.iter().any(|pending| pending.tries > 0 && now >= pending.next_at)
     }
 
     pub(crate) fn next_timeout(&self) -> Instant {
