@@ -210,4 +210,15 @@ mod tests {
         directions.restart(at(20));
         assert_eq!(directions.due(at(20)).len(), 2);
     }
+
+    #[test]
+    fn a_request_is_unanswered_once_its_repeat_is_due_and_not_when_it_goes_to_another_registration() {
+        let mut directions = asked(0, 1..2);
+        assert!(!directions.is_unanswered(at(0)), "it was not sent yet");
+        directions.due(at(0));
+        assert!(!directions.is_unanswered(at(399)));
+        assert!(directions.is_unanswered(at(400)));
+        directions.restart(at(400));
+        assert!(!directions.is_unanswered(at(400)));
+    }
 }
