@@ -72,8 +72,9 @@ test-ruby: ## the gem for Ruby, built and installed as users do, and used by Rub
 	@./packaging/install-tools ruby
 	@./bindings/ruby/run debug ruby -w test/all.rb
 
-test-bindings: ## paper 002, 4.4: programs in C and Ruby with each other between NATs, one of each pair moving
+test-bindings: ## paper 002, 4.4: programs in Java, Ruby and C with each other between NATs, one of each pair moving
 	@./packaging/install-tools lab
+	@./packaging/install-tools java
 	@./packaging/install-tools ruby
 	@./tests/bindings/run debug
 

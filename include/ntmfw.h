@@ -318,10 +318,10 @@ void ntmfw_freeaddrinfo(struct addrinfo *results);
 const char *ntmfw_gai_strerror(int code);
 
 /*
- `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have.
+ `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have. Where no name is
+ known they have figures, or with `NI_NAMEREQD` none (`EAI_NONAME`): the system's DNS is not asked who they are.
 
- Does not block for addresses whose names are known. The errors are the system's: `EAI_NONAME`, `EAI_FAMILY`,
- `EAI_OVERFLOW`.
+ Does not block for virtual addresses. The errors are the system's: `EAI_NONAME`, `EAI_FAMILY`, `EAI_OVERFLOW`.
  */
 int ntmfw_getnameinfo(const struct sockaddr *given,
                       socklen_t given_length,

@@ -82,9 +82,16 @@ impl Directions {
         core::mem::take(&mut self.pending)
     }
 
-    /// The registration is new: whatever waits is asked at once.
+    /// The registration is new: whatever waits is asked at once, as for the first time.
     pub(crate) fn restart(&mut self, now: Instant) {
-        self.pending.iter_mut().for_each(|pending| pending.next_at = now);
+        for pending in &mut self.pending {
+            (pending.next_at, pending.tries) = (now, 0);
+        }
+    }
+
+    /// Whether a request is to be repeated, because the last had no answer in time.
+    pub(crate) fn is_unanswered(&self, now: Instant) -> bool {
+        self.pending.iter().any(|pending| pending.tries > 0 && now >= pending.next_at)
     }
 
     pub(crate) fn next_timeout(&self) -> Instant {
@@ -202,5 +209,16 @@ mod tests {
         assert_eq!(directions.due(at(10)).len(), 0);
         directions.restart(at(20));
         assert_eq!(directions.due(at(20)).len(), 2);
+    }
+
+    #[test]
+    fn a_request_is_unanswered_once_its_repeat_is_due_and_not_when_it_goes_to_another_registration() {
+        let mut directions = asked(0, 1..2);
+        assert!(!directions.is_unanswered(at(0)), "it was not sent yet");
+        directions.due(at(0));
+        assert!(!directions.is_unanswered(at(399)));
+        assert!(directions.is_unanswered(at(400)));
+        directions.restart(at(400));
+        assert!(!directions.is_unanswered(at(400)));
     }
 }

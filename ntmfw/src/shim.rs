@@ -20,7 +20,6 @@ use crate::descriptors::{self, Own};
 use crate::errno::Result;
 use crate::negotiation::config::Config;
 use crate::negotiation::start;
-use crate::runtime::Core;
 use crate::socket::carrying;
 use crate::socket::options;
 use crate::socket::state::{Kind, Socket};
@@ -129,8 +128,7 @@ pub unsafe fn virtual_address(address: *const sockaddr, length: socklen_t) -> Op
     // SAFETY: the caller's promise.
     let address = unsafe { capi::read_address(address, length) }?;
     let ip = address.ip().to_canonical();
-    let known = Core::is_of_virtual_range(ip) || start::core().is_some_and(|core| core.is_virtual(ip));
-    known.then(|| SocketAddr::new(ip, address.port()))
+    start::is_virtual(ip).then(|| SocketAddr::new(ip, address.port()))
 }
 
 /// The name of the node that has a virtual address, where it is known.

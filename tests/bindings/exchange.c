@@ -1,4 +1,4 @@
-/* Both ends of an exchange, as every language has them: exchange.rb says the same in Ruby.
+/* Both ends of an exchange, as every language has them: exchange.rb and Exchange.java say the same.
  *
  *   exchange PORT            answers what comes there by TCP and UDP, and says "ready"
  *

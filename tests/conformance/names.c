@@ -136,6 +136,16 @@ static void back(void)
     IS(getnameinfo(&here.any, here.length, host, sizeof host, NULL, 0, 0x10000), EAI_BADFLAGS, "a flag that is none");
 }
 
+static void nobody(void)
+{
+    char host[256];
+    struct sockaddr_in none = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc613fffe) };
+    const struct sockaddr *address = (struct sockaddr *)&none;
+    IS(getnameinfo(address, sizeof none, host, sizeof host, NULL, 0, NI_NAMEREQD), EAI_NONAME, "no name where there is none");
+    IS(getnameinfo(address, sizeof none, host, sizeof host, NULL, 0, 0), 0, "but figures");
+    OK(!strcmp(host, "198.19.255.254"), "which are the address");
+}
+
 static void hosts(void)
 {
     struct hostent *found = gethostbyname(peer_name), room, *result = NULL;
@@ -201,6 +211,7 @@ void names(void)
     RUN(names, refused);
     RUN(names, without_a_name);
     RUN_VARIANTS(names, back);
+    RUN(names, nobody);
     RUN(names, hosts);
     RUN(names, of_errors);
     RUN(names, at_once);

@@ -66,4 +66,18 @@ class DatagramTest < NTMTest
       assert_predicate bound, :closed?
     end
   end
+
+  def test_its_port_is_free_when_it_is_forgotten
+    # On a stack that is gone afterwards.
+    Thread.new { NTMUDPSocket.new.bind(nil, 40_124) }.join
+    await do
+      GC.start
+      again = NTMUDPSocket.new
+      again.bind(nil, 40_124)
+    rescue Errno::EADDRINUSE
+      nil
+    ensure
+      again.close
+    end
+  end
 end

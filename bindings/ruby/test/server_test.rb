@@ -38,6 +38,16 @@ class ServerTest < NTMTest
     5.times { NTMTCPServer.open(port) { |server| assert_equal port, server.addr[1] } }
   end
 
+  def test_a_port_is_free_when_its_server_is_forgotten
+    port = Thread.new { NTMTCPServer.new(0).addr[1] }.value
+    await do
+      GC.start
+      NTMTCPServer.open(port) { true }
+    rescue Errno::EADDRINUSE
+      nil
+    end
+  end
+
   def test_a_child_serves_what_it_inherited
     NTMTCPServer.open(0) do |server|
       child = fork do

@@ -95,6 +95,12 @@ impl Keepers {
         }
     }
 
+    /// Every endpoint is to show itself now, but for those that do already.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let content = self.all.iter_mut().filter(|keeper| keeper.unanswered == 0);
+        content.for_each(|keeper| keeper.next_at = keeper.next_at.min(now));
+    }
+
     pub(super) fn due(&self, now: Instant) -> Vec<Endpoint> {
         self.all.iter().filter(|keeper| now >= keeper.next_at).map(|keeper| keeper.endpoint).collect()
     }
@@ -109,8 +115,7 @@ impl Keepers {
         keeper.next_at = now + keeper.pause();
         let (transaction, unanswered) = (keeper.transaction, keeper.unanswered);
         if unanswered == TRY_OTHERS {
-            let others = self.all.iter_mut().filter(|other| other.unanswered == 0);
-            others.for_each(|other| other.next_at = other.next_at.min(now));
+            self.hurry(now);
         }
         Some(transaction)
     }

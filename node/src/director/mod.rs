@@ -425,6 +425,13 @@ impl DirectorLink {
         self.leave_phase(Phase::Offline);
     }
 
+    /// The coordinator leaves a question unanswered. It may be answering to where a NAT has stopped listening: it learns
+    /// from keep-alives where else the node is.
+    pub(crate) fn handle_silence(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces) {
+        self.keepers.hurry(now);
+        self.run_keepers(now, ctx, interfaces);
+    }
+
     /// Says something to the coordinator from the endpoint that works best.
     pub(crate) fn say(&mut self, now: Instant, ctx: &mut Context, interfaces: &Interfaces, envelope: Envelope) {
         if let Some((endpoint, server)) = self.best(interfaces) {

@@ -137,6 +137,9 @@ impl Node {
         for over in self.directions.give_up(now) {
             self.fail(&over, FailReason::NoDirector);
         }
+        if self.director.is_registered() && self.directions.is_unanswered(now) {
+            self.director.handle_silence(now, &mut self.ctx, &self.interfaces);
+        }
         for (path_id, target, transaction) in self.directions.due(now) {
             if !self.director.is_registered() {
                 continue;

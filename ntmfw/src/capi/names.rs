@@ -13,6 +13,7 @@ use super::guard::{core, guard_code, set_errno};
 use crate::elsewhere::{self, Found};
 use crate::errno::Errno;
 use crate::negotiation::names::{LookupError, Resolved};
+use crate::negotiation::start::is_virtual;
 use crate::runtime::Core;
 
 /// The flags of `getaddrinfo` that there are, those of the C library's own for international names among them.
@@ -84,10 +85,10 @@ pub extern "C" fn ntmfw_gai_strerror(code: c_int) -> *const c_char {
     unsafe { libc::gai_strerror(code) }
 }
 
-/// `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have.
+/// `getnameinfo(3)`: virtual addresses have the names that were looked up, or that their nodes have. Where no name is
+/// known they have figures, or with `NI_NAMEREQD` none (`EAI_NONAME`): the system's DNS is not asked who they are.
 ///
-/// Does not block for addresses whose names are known. The errors are the system's: `EAI_NONAME`, `EAI_FAMILY`,
-/// `EAI_OVERFLOW`.
+/// Does not block for virtual addresses. The errors are the system's: `EAI_NONAME`, `EAI_FAMILY`, `EAI_OVERFLOW`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntmfw_getnameinfo(
     given: *const sockaddr,
@@ -104,8 +105,13 @@ pub unsafe extern "C" fn ntmfw_getnameinfo(
         }
         let numeric = flags & libc::NI_NUMERICHOST != 0 || host.is_null() || host_length == 0;
         // SAFETY: the caller's promise.
-        let known = if numeric { None } else { unsafe { name_of(given, given_length) } };
-        let Some(name) = known else {
+        let address = if numeric { None } else { unsafe { address_of(given, given_length) } };
+        let Some(name) = address.and_then(name_of_address) else {
+            let virtually = address.is_some_and(is_virtual);
+            if virtually && flags & libc::NI_NAMEREQD != 0 {
+                return libc::EAI_NONAME;
+            }
+            let flags = if virtually { flags | libc::NI_NUMERICHOST } else { flags };
             // SAFETY: the caller's promise is that of `getnameinfo`.
             return unsafe {
                 libc::getnameinfo(given, given_length, host, host_length, service, service_length, flags)
@@ -129,12 +135,12 @@ pub unsafe extern "C" fn ntmfw_getnameinfo(
 
 /// # Safety
 /// As [`address::read`].
-unsafe fn name_of(given: *const sockaddr, length: socklen_t) -> Option<Fqdn> {
+unsafe fn address_of(given: *const sockaddr, length: socklen_t) -> Option<IpAddr> {
     // SAFETY: the caller's promise.
     let Ok(address::Given::Address(address)) = (unsafe { address::read(given, length, libc::AF_UNSPEC) }) else {
         return None;
     };
-    name_of_address(crate::socket::state::unmapped(address).ip())
+    Some(crate::socket::state::unmapped(address).ip())
 }
 
 /// The name that was looked up, or that the node has.

@@ -1,5 +1,6 @@
 //! The one runtime of the process: begun by the first call that needs it.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,6 +70,11 @@ impl Registration {
 /// The runtime, if it was begun.
 pub(crate) fn core() -> Option<&'static Arc<Core>> {
     if runtime::is_child() { None } else { CORE.get() }
+}
+
+/// Whether an address is virtual, as far as is known before the runtime was begun.
+pub(crate) fn is_virtual(address: IpAddr) -> bool {
+    Core::is_of_virtual_range(address) || core().is_some_and(|core| core.is_virtual(address))
 }
 
 /// The runtime, begun now if it was not.

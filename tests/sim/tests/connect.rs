@@ -113,6 +113,19 @@ fn a_name_asked_for_before_registration_is_resolved_after_it() {
 }
 
 #[test]
+fn a_name_is_resolved_soon_though_the_askers_router_has_just_been_given_another_address() {
+    let mut scene = Scene::new(9);
+    let behind = NAT.build(&mut scene.world);
+    let a = scene.node_at("a", behind, NAT.families());
+    scene.node("b", Spot::V4Global);
+    scene.world.run_for(3 * SECOND);
+    scene.world.net.renumber_nat(behind);
+    let path_id = ask(&mut scene.world, a, name("b.ntm.example"));
+    scene.world.run_for(SECOND);
+    assert!(is_resolved(&scene.world, a, path_id), "{:?}", scene.world.events(a));
+}
+
+#[test]
 fn a_request_goes_through_though_the_coordinator_has_just_forgotten_the_asker() {
     let (mut scene, a, b) = Scene::with_pair(8, Spot::V4Global, NAT);
     scene.world.restart(Who::Director(scene.director));

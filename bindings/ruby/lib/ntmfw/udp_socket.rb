@@ -7,8 +7,7 @@
 #   answer, from = socket.recvfrom(512)
 #
 # Datagrams do not pass through the descriptor, which only shows whether there are any: +IO.select+ and +wait_readable+
-# work, and reading it in another way than with the methods here does not. Close it, or use a block: one that is only
-# forgotten keeps its port.
+# work, and reading it in another way than with the methods here does not.
 class NTMUDPSocket < UDPSocket
   include NTMfw::Addressing
 
@@ -19,8 +18,15 @@ class NTMUDPSocket < UDPSocket
   def initialize(family = Socket::AF_INET)
     NTMfw.init
     @family = Socket::Option.new(family, :SOCKET, :ERROR, "").family
-    adopt(NTMfw::Native.socket(@family, kind))
+    descriptor = NTMfw::Native.socket(@family, kind)
+    adopt(descriptor)
+    # What Ruby collects it closes without telling the library, which would keep the port.
+    self.autoclose = false
+    ObjectSpace.define_finalizer(self, self.class.closing(descriptor))
   end
+
+  # @private
+  def self.closing(descriptor) = proc { NTMfw::Native.close(descriptor) }
 
   # @param host [String, nil] an address of this node; nil or "": all
   # @param port [Integer, String]
@@ -108,7 +114,11 @@ class NTMUDPSocket < UDPSocket
 
   # The port is free when this is back.
   def close
-    NTMfw::Native.release(fileno) unless closed?
+    unless closed?
+      ObjectSpace.undefine_finalizer(self)
+      NTMfw::Native.release(fileno)
+      self.autoclose = true
+    end
     super
   end
 

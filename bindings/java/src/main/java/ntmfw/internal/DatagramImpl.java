@@ -3,10 +3,7 @@ package ntmfw.internal;
 import java.io.IOException;
 import java.lang.ref.WeakReference;
 import java.net.DatagramPacket;
-import java.net.DatagramSocketImpl;
 import java.net.InetAddress;
-import java.net.NetworkInterface;
-import java.net.SocketAddress;
 import java.net.SocketException;
 import java.net.SocketOption;
 import java.net.SocketTimeoutException;
@@ -14,7 +11,7 @@ import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 
 /** A datagram socket for {@code java.net.DatagramSocket}. */
-public final class DatagramImpl extends DatagramSocketImpl {
+public final class DatagramImpl extends UnicastImpl implements SocketHolder {
     /** What has room beside an address; the largest datagrams are shorter. */
     private static final int LARGEST = NativeBuffer.LARGE - SocketAddresses.LENGTH - Integer.BYTES;
 
@@ -35,12 +32,9 @@ public final class DatagramImpl extends DatagramSocketImpl {
         }
     }
 
-    private OpenSocket socket() throws SocketException {
-        OpenSocket open = socket;
-        if (open == null) {
-            throw new SocketException("Socket is not created");
-        }
-        return open;
+    @Override
+    public OpenSocket held() {
+        return socket;
     }
 
     @Override
@@ -167,61 +161,7 @@ public final class DatagramImpl extends DatagramSocketImpl {
 
     @Override
     protected void close() {
-        OpenSocket open = socket;
-        if (open != null) {
-            open.descriptor.close();
-        }
-    }
-
-    /** How its packets travel, where it is connected. */
-    public Paths.Path path() throws SocketException {
-        return socket().use(Paths::of);
-    }
-
-    @Override
-    @Deprecated
-    protected void setTTL(byte hops) throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    @Deprecated
-    protected byte getTTL() throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected void setTimeToLive(int hops) throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected int getTimeToLive() throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected void join(InetAddress group) throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected void leave(InetAddress group) throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected void joinGroup(SocketAddress group, NetworkInterface through) throws IOException {
-        throw noMulticast();
-    }
-
-    @Override
-    protected void leaveGroup(SocketAddress group, NetworkInterface through) throws IOException {
-        throw noMulticast();
-    }
-
-    private static SocketException noMulticast() {
-        return new SocketException("there is no multicast between nodes");
+        closeHeld();
     }
 
     @Override
@@ -237,15 +177,5 @@ public final class DatagramImpl extends DatagramSocketImpl {
     @Override
     protected <T> T getOption(SocketOption<T> name) throws IOException {
         return socket().getOption(name);
-    }
-
-    @Override
-    public void setOption(int number, Object value) throws SocketException {
-        socket().setOption(number, value);
-    }
-
-    @Override
-    public Object getOption(int number) throws SocketException {
-        return socket().getOption(number);
     }
 }

@@ -15,7 +15,7 @@ import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 
 /** A stream, or a port that listens, for {@code java.net.Socket} and {@code java.net.ServerSocket}. */
-public final class StreamImpl extends SocketImpl {
+public final class StreamImpl extends SocketImpl implements SocketHolder {
     private final ReentrantLock accepting = new ReentrantLock();
     private final StreamInput input = new StreamInput(this);
     private final StreamOutput output = new StreamOutput(this);
@@ -24,13 +24,9 @@ public final class StreamImpl extends SocketImpl {
     /** A stream that is nothing yet. */
     public StreamImpl() {}
 
-    /** The stream's socket, which is made before anything else is done with it. */
-    OpenSocket socket() throws SocketException {
-        OpenSocket open = socket;
-        if (open == null) {
-            throw new SocketException("Socket is not created");
-        }
-        return open;
+    @Override
+    public OpenSocket held() {
+        return socket;
     }
 
     @Override
@@ -188,10 +184,7 @@ public final class StreamImpl extends SocketImpl {
 
     @Override
     protected void close() {
-        OpenSocket open = socket;
-        if (open != null) {
-            open.descriptor.close();
-        }
+        closeHeld();
     }
 
     @Override
@@ -202,11 +195,6 @@ public final class StreamImpl extends SocketImpl {
     /** What a call on a closed socket ends with. */
     static SocketException closed() {
         return new SocketException(Thread.currentThread().isInterrupted() ? "Closed by interrupt" : "Socket closed");
-    }
-
-    /** How its packets travel. */
-    public Paths.Path path() throws SocketException {
-        return socket().use(Paths::of);
     }
 
     /** A channel of Java's own with this connection behind it. */
@@ -233,15 +221,5 @@ public final class StreamImpl extends SocketImpl {
     @Override
     protected <T> T getOption(SocketOption<T> name) throws IOException {
         return socket().getOption(name);
-    }
-
-    @Override
-    public void setOption(int number, Object value) throws SocketException {
-        socket().setOption(number, value);
-    }
-
-    @Override
-    public Object getOption(int number) throws SocketException {
-        return socket().getOption(number);
     }
 }
