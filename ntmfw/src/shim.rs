@@ -17,6 +17,7 @@ use ntm_proto::id::Fqdn;
 use crate::Errno;
 use crate::capi;
 use crate::descriptors::{self, Own};
+use crate::elsewhere::Found;
 use crate::errno::Result;
 use crate::negotiation::config::Config;
 use crate::negotiation::start;
@@ -27,6 +28,7 @@ use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
 
 pub use crate::inside::{Inside, enter, is_inside};
+pub use crate::negotiation::start::refuse_signals;
 
 /// What a socket of the kernel's was told that one of ours shall know.
 const COPIED: [(c_int, c_int); 21] = [
@@ -137,6 +139,12 @@ pub unsafe fn virtual_address(address: *const sockaddr, length: socklen_t) -> Op
 #[must_use]
 pub fn name_of(address: IpAddr) -> Option<String> {
     capi::name_of_address(address).map(|name| name.as_str().to_owned())
+}
+
+/// The node of a name, or what `getaddrinfo` says of it.
+pub fn look_up(name: &CStr) -> std::result::Result<Found, c_int> {
+    // SAFETY: a C string.
+    unsafe { capi::find_node(name.as_ptr()) }.unwrap_or(Err(libc::EAI_NONAME)).map(Found::from)
 }
 
 /// What `gethostbyname` and its kin tell, with everything it points to in `room`; `None` where that is too small.
