@@ -77,6 +77,22 @@ pub fn holds_connections() -> bool {
     start::core().is_some() && carrying::carrier::is_busy()
 }
 
+/// A port that a process gives up and another one of the same node takes over ([`crate::service::take_over`]).
+#[derive(Debug)]
+pub struct Port {
+    /// The library's end of the pair that holders of the port have the other end of.
+    pub back: OwnedFd,
+    /// The port of the kernel's beside it.
+    pub kernel: Option<OwnedFd>,
+}
+
+/// Gives up the ports that others hold. With `closing` this process's own descriptors of them are closed.
+#[must_use]
+pub fn give_up_ports(closing: bool) -> Vec<Port> {
+    let ports = carrying::give_up_ports(closing).into_iter();
+    ports.map(|port| Port { back: port.back.into(), kernel: port.kernel.map(OwnedFd::from) }).collect()
+}
+
 /// Whether this is the process in which the runtime began, and not a child of `vfork` that borrows its memory.
 #[must_use]
 pub fn is_home() -> bool {
