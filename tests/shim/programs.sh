@@ -223,12 +223,12 @@ moves_break_nothing() {
     in_clients ip link set lo up && move_to 10.78.1.2 10.78.1.1 || return 1
     until_true in_clients as_node d 20 redis-cli -h e.ntm.example ping || return 1
 
-    in_clients as_node b 200 scp -q -l 400000 "${ssh_options[@]}" -P 2222 "$work/huge" "guest@a.ntm.example:$work/got" &
+    in_clients as_node b 900 scp -q -l 400000 "${ssh_options[@]}" -P 2222 "$work/huge" "guest@a.ntm.example:$work/got" &
     copied=$!
-    in_clients as_node c 200 ssh "${ssh_options[@]}" -p 2222 guest@a.ntm.example \
+    in_clients as_node c 600 ssh "${ssh_options[@]}" -p 2222 guest@a.ntm.example \
         'for n in $(seq 60); do echo "line $n"; sleep 0.25; done' >"$work/talk" &
     talked=$!
-    in_clients as_node d 200 redis-cli -h e.ntm.example -r 60 -i 0.25 incr count >"$work/count" &
+    in_clients as_node d 600 redis-cli -h e.ntm.example -r 60 -i 0.25 incr count >"$work/count" &
     counted=$!
     await '^line 5$' "$work/talk" && move_to 10.78.2.2 10.78.2.1 || return 1
     await '^line 30$' "$work/talk" && move_to 10.78.1.3 10.78.1.1 || return 1
