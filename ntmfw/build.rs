@@ -1,4 +1,7 @@
 //! Gives the shared library its name and links it small.
+//!
+//! By arguments for all that is linked of this package: those for shared libraries alone would hold for the shared libraries
+//! of packages that depend on it as well, and theirs have other names.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -6,7 +9,7 @@ fn main() {
     if target("OS") == "linux" {
         // The first number of the version changes when a program must be linked anew.
         let major = std::env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets it");
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libntmfw.so.{major}");
+        println!("cargo:rustc-link-arg=-Wl,-soname,libntmfw.so.{major}");
     }
     if target("OS") == "linux" && target("ARCH") == "x86_64" {
         // rustc links with LLD here. Functions of equal code become one; none of ours is told apart by its address.

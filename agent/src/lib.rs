@@ -19,8 +19,8 @@ mod server;
 mod wire;
 
 pub use client::Client;
-pub use node::{Local, Node, accept};
+pub use node::{Local, Node, Port, accept};
 pub use ntmfw::elsewhere::Found;
 pub use ntmfw::service::{Fault, Link, Traffic};
-pub use place::{SOCKET_VARIABLE, socket_path};
+pub use place::{KEEPER_VARIABLE, SOCKET_VARIABLE, socket_path};
 pub use server::{Server, runs};

@@ -7,6 +7,7 @@ use ntmfw::elsewhere::Found;
 use ntmfw::service::{self, Fault, Link, Traffic};
 
 pub use ntmfw::service::accept;
+pub use ntmfw::shim::Port;
 
 /// Connections that may wait at a port.
 pub(crate) const BACKLOG: i32 = 128;
@@ -39,6 +40,17 @@ impl Local {
     /// Registers it, with the configuration at the usual places.
     pub fn begin() -> Result<Self, Fault> {
         service::begin(None).map(|()| Self(()))
+    }
+
+    /// Listens at a port that a program of this node gave up, for as long as somebody holds it.
+    pub fn take_over(&self, port: Port) -> Result<(), Fault> {
+        service::take_over(port, BACKLOG)
+    }
+
+    /// Whether somebody holds a connection or a port that lives in this process.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        service::is_needed()
     }
 }
 

@@ -7,6 +7,9 @@ use crate::wire;
 /// Names the agent's socket where it is not at its usual place.
 pub const SOCKET_VARIABLE: &str = "NTMFW_AGENT";
 
+/// Names the program `ntm` for the shim, which runs `ntm keep` where ports shall outlive their process.
+pub const KEEPER_VARIABLE: &str = "NTM_KEEPER";
+
 /// `$NTMFW_AGENT`, or `ntmfw/agent.sock` in the directory that the system keeps for what this user runs.
 #[must_use]
 pub fn socket_path() -> PathBuf {

@@ -26,36 +26,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <ntmfw.h>
-
-static int kernel;
-
-#define CALL(name, ...) (kernel ? name(__VA_ARGS__) : ntmfw_##name(__VA_ARGS__))
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
+#include "both.h"
 
 static double cpu(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, kernel ? strerror(errno) : ntmfw_strerror(errno));
-    exit(1);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Datagrams of a flood that have come: the first byte of theirs is FLOOD, of a ping's it is not. */
@@ -119,11 +96,7 @@ static void *attend_udp(void *argument)
 static void serve(int port)
 {
     struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
-    int server = CALL(socket, AF_INET, SOCK_STREAM, 0), datagrams = CALL(socket, AF_INET, SOCK_DGRAM, 0);
-    int again = 1;
-    CALL(setsockopt, server, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
-    if (CALL(bind, server, (struct sockaddr *)&here, sizeof here) < 0 || CALL(listen, server, 128) < 0)
-        die("listen");
+    int server = listen_at(port), datagrams = CALL(socket, AF_INET, SOCK_DGRAM, 0);
     if (CALL(bind, datagrams, (struct sockaddr *)&here, sizeof here) < 0)
         die("bind");
     pthread_t thread;
@@ -141,12 +114,7 @@ static void serve(int port)
 
 static int reach(const char *host, const char *port, int kind)
 {
-    struct addrinfo hints = { .ai_socktype = kind, .ai_family = AF_INET }, *found;
-    int error = CALL(getaddrinfo, host, port, &hints, &found);
-    if (error) {
-        fprintf(stderr, "%s: %s\n", host, gai_strerror(error));
-        exit(1);
-    }
+    struct addrinfo *found = find(host, port, kind);
     int fd = CALL(socket, found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd < 0 || CALL(connect, fd, found->ai_addr, found->ai_addrlen) < 0)
         die(host);
@@ -275,12 +243,7 @@ static void idle(const char *host, const char *port, unsigned seconds)
 int main(int argc, char **argv)
 {
     double begun = now();
-    if (argc > 1 && strcmp(argv[1], "-k") == 0) {
-        kernel = 1;
-        argc--;
-        argv++;
-    } else if (ntmfw_init(NULL) < 0)
-        die("ntmfw_init");
+    begin(&argc, &argv);
     if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve(atoi(argv[2]));
     else if (argc == 2 && strcmp(argv[1], "init") == 0)

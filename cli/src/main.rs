@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `login`, `account` | `login`; `node list`, `node rename`, `node revoke` |
 //! | `agent` | `agent`, `up`, `down` |
-//! | `run` | `run`: existing programs under the shim |
+//! | `run`, `keep` | `run`: existing programs under the shim; `keep`, which the shim starts itself |
 //! | `status`, `names`, `ping`, `debug` | what is there, how it is reached, what passes |
 //! | `netcheck` | what the network around this host allows |
 //! | `nc`, `transfer`, `proxy` | bytes, files, and programs that the shim cannot take |
@@ -16,6 +16,7 @@ mod account;
 mod agent;
 mod debug;
 mod host;
+mod keep;
 mod login;
 mod names;
 mod nc;
@@ -62,6 +63,8 @@ enum Command {
     Down(agent::Down),
     Agent(agent::Agent),
     Run(run::Run),
+    #[command(hide = true)]
+    Keep(keep::Keep),
     Status(status::Status),
     Names(names::Names),
     Ping(ping::Ping),
@@ -114,6 +117,7 @@ fn carry_out(line: CommandLine, command: &mut clap::Command) -> Result<ExitCode,
         Command::Down(down) => down.carry_out()?,
         Command::Agent(agent) => agent.carry_out()?,
         Command::Run(run) => return Ok(run.carry_out(session)),
+        Command::Keep(keep) => keep.carry_out()?,
         Command::Status(status) => status.carry_out(session)?,
         Command::Names(names) => names.carry_out(session)?,
         Command::Ping(ping) => ping.carry_out(session)?,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
-use ntm_agent::{SOCKET_VARIABLE, socket_path};
+use ntm_agent::{KEEPER_VARIABLE, SOCKET_VARIABLE, socket_path};
 
 use crate::session::Session;
 
@@ -63,6 +63,9 @@ impl Run {
             Some(_) => command.env(SOCKET_VARIABLE, socket_path()),
             None => command.env_remove(SOCKET_VARIABLE),
         };
+        if let Ok(own) = std::env::current_exe() {
+            command.env(KEEPER_VARIABLE, own);
+        }
         if let Some(ports) = self.listen {
             command.env("NTM_LISTEN", ports);
         }

@@ -130,6 +130,13 @@ impl Own {
     }
 }
 
+impl From<Own> for OwnedFd {
+    /// It is whoever's it is given to.
+    fn from(own: Own) -> Self {
+        own.fd
+    }
+}
+
 impl AsRawFd for Own {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()

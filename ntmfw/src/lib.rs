@@ -28,6 +28,7 @@ mod errno;
 mod inside;
 mod negotiation;
 mod packet;
+pub mod passing;
 mod runtime;
 pub mod service;
 pub mod shim;

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::capi;
 use crate::capture;
+use crate::descriptors::Own;
 use crate::elsewhere::Found;
 use crate::errno::{Errno, Result};
 use crate::negotiation::config::Config;
@@ -222,6 +223,19 @@ pub fn serve(kernel: OwnedFd, backlog: c_int) -> std::result::Result<OwnedFd, Fa
     // SAFETY: it was this function's, and nothing else holds it any more.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     served.map(|()| fd).map_err(|errno| Fault { errno, message: errno.to_string() })
+}
+
+/// Listens at a port that another process of this node gave up, for as long as somebody holds it.
+pub fn take_over(port: shim::Port, backlog: c_int) -> std::result::Result<(), Fault> {
+    let core = core()?;
+    let port = carrying::Port { back: Own::new(port.back), kernel: port.kernel.map(Own::new) };
+    carrying::take_over(core, port, backlog).map_err(|errno| Fault { errno, message: errno.to_string() })
+}
+
+/// Whether somebody holds a descriptor that this process carries data for.
+#[must_use]
+pub fn is_needed() -> bool {
+    shim::holds_connections()
 }
 
 /// Waits for the next connection at a descriptor that [`listen`] gave, in this process or another one, and tells who is at

@@ -17,6 +17,7 @@ use ntm_proto::id::Fqdn;
 use crate::Errno;
 use crate::capi;
 use crate::descriptors::{self, Own};
+use crate::elsewhere::Found;
 use crate::errno::Result;
 use crate::negotiation::config::Config;
 use crate::negotiation::start;
@@ -26,6 +27,7 @@ use crate::socket::state::{Kind, Socket};
 use crate::socket::table::{self, Entry};
 
 pub use crate::inside::{Inside, enter, is_inside};
+pub use crate::negotiation::start::refuse_signals;
 
 /// What a socket of the kernel's was told that one of ours shall know.
 const COPIED: [(c_int, c_int); 21] = [
@@ -72,6 +74,22 @@ pub fn is_met(fd: RawFd) -> bool {
 #[must_use]
 pub fn holds_connections() -> bool {
     start::core().is_some() && carrying::carrier::is_busy()
+}
+
+/// A port that a process gives up and another one of the same node takes over ([`crate::service::take_over`]).
+#[derive(Debug)]
+pub struct Port {
+    /// The library's end of the pair that holders of the port have the other end of.
+    pub back: OwnedFd,
+    /// The port of the kernel's beside it.
+    pub kernel: Option<OwnedFd>,
+}
+
+/// Gives up the ports that others hold. With `closing` this process's own descriptors of them are closed.
+#[must_use]
+pub fn give_up_ports(closing: bool) -> Vec<Port> {
+    let ports = carrying::give_up_ports(closing).into_iter();
+    ports.map(|port| Port { back: port.back.into(), kernel: port.kernel.map(OwnedFd::from) }).collect()
 }
 
 /// Whether this is the process in which the runtime began, and not a child of `vfork` that borrows its memory.
@@ -135,6 +153,12 @@ pub unsafe fn virtual_address(address: *const sockaddr, length: socklen_t) -> Op
 #[must_use]
 pub fn name_of(address: IpAddr) -> Option<String> {
     capi::name_of_address(address).map(|name| name.as_str().to_owned())
+}
+
+/// The node of a name, or what `getaddrinfo` says of it.
+pub fn look_up(name: &CStr) -> std::result::Result<Found, c_int> {
+    // SAFETY: a C string.
+    unsafe { capi::find_node(name.as_ptr()) }.unwrap_or(Err(libc::EAI_NONAME)).map(Found::from)
 }
 
 /// What `gethostbyname` and its kin tell, with everything it points to in `room`; `None` where that is too small.

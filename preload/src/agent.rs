@@ -58,16 +58,25 @@ pub(crate) unsafe fn connect(fd: c_int, address: *const sockaddr, length: sockle
 
 /// A port of the kernel's listens for nodes as well.
 pub(crate) fn serve(agent: &Client, fd: c_int, backlog: c_int) -> Result<(), Fault> {
+    let status = status_of(fd);
     // SAFETY: the program's own descriptor, which it is about to get back; it lives for the call.
     let kernel = unsafe { BorrowedFd::borrow_raw(fd) };
     let front = agent.serve(kernel, backlog)?;
-    elsewhere::listen(fd, &front).map_err(|errno| Fault { errno, message: errno.to_string() })
+    elsewhere::listen(fd, &front).map_err(|errno| Fault { errno, message: errno.to_string() })?;
+    // The agent made the kernel's port, which it has now, one that does not block.
+    // SAFETY: only numbers go in and come out.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, status) };
+    Ok(())
 }
 
 fn is_nonblocking(fd: c_int) -> bool {
+    let status = status_of(fd);
+    status >= 0 && status & libc::O_NONBLOCK != 0
+}
+
+fn status_of(fd: c_int) -> c_int {
     // SAFETY: only numbers go in and come out.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_NONBLOCK != 0
+    unsafe { libc::fcntl(fd, libc::F_GETFL) }
 }
 
 struct Names(Client);

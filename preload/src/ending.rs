@@ -1,9 +1,14 @@
-//! Connections and ports live in the process that made them. Where that one goes and others stay, who have descriptors of
-//! them, the user is told.
+//! Connections and ports live in the process that made them. Where that one goes, or another program takes its place, and
+//! others stay who hold descriptors of them, ports are left to a process that keeps them (`ntm keep`), and what becomes of
+//! connections is told.
 
 use std::ffi::{c_char, c_int};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{Command, Stdio};
 
-use ntmfw::shim;
+use ntm_agent::KEEPER_VARIABLE;
+use ntmfw::shim::{self, Port};
 
 use crate::real::real;
 use crate::told;
@@ -13,13 +18,57 @@ pub(crate) fn watch() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         extern "C" fn at_exit() {
-            if shim::holds_connections() && has_children() {
-                told::leaving();
-            }
+            leave_to_children();
         }
         // SAFETY: a function that lives as long as the process.
         unsafe { libc::atexit(at_exit) };
     });
+}
+
+/// Whether what lives in this process would end with it. Not in a child of `vfork`, which borrows its parent's memory, and
+/// not in a signal's handler in the midst of one of our calls.
+fn has_something() -> bool {
+    !shim::is_inside() && shim::holds_connections() && shim::is_home()
+}
+
+/// The process ends: those that it leaves go on listening.
+fn leave_to_children() {
+    if has_something() && has_children() {
+        leave(true, told::leaving);
+    }
+}
+
+/// Gives the ports to a process that keeps them. What cannot be given is told of by `tell`.
+fn leave(closing: bool, tell: fn()) {
+    let _inside = shim::enter();
+    let Some(program) = std::env::var_os(KEEPER_VARIABLE) else { return tell() };
+    let ports = shim::give_up_ports(closing);
+    let has_more = shim::holds_connections();
+    let kept = ports.is_empty() || keep(Command::new(program), ports).is_ok();
+    if has_more || !kept {
+        tell();
+    }
+}
+
+/// Starts the process that keeps ports, which goes into the background by itself.
+fn keep(mut command: Command, ports: Vec<Port>) -> io::Result<()> {
+    command.arg("keep").env_remove("LD_PRELOAD").stdin(Stdio::null()).stdout(Stdio::null());
+    for port in &ports {
+        let back = inheritable(&port.back)?;
+        let kernel = port.kernel.as_ref().map(inheritable).transpose()?;
+        command.arg(kernel.map_or_else(|| back.to_string(), |kernel| format!("{back}:{kernel}")));
+    }
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+}
+
+/// Its number, which programs that are started will have, too.
+fn inheritable(fd: &OwnedFd) -> io::Result<c_int> {
+    // SAFETY: only numbers go in.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(fd.as_raw_fd())
 }
 
 fn has_children() -> bool {
@@ -35,17 +84,33 @@ fn has_children() -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn daemon(stay: c_int, keep: c_int) -> c_int {
     let real = real!(daemon(c_int, c_int) -> c_int);
-    if shim::holds_connections() {
-        told::leaving();
+    if has_something() {
+        leave(false, told::leaving);
     }
     // SAFETY: only numbers go in.
     unsafe { real(stay, keep) }
 }
 
+/// Calls that end the process without those functions that wait for its end.
+macro_rules! calls_that_end {
+    ($($name:ident)*) => {$(
+        /// `_exit(2)`
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(status: c_int) -> ! {
+            let real = real!($name(c_int) -> !);
+            leave_to_children();
+            // SAFETY: only a number goes in.
+            unsafe { real(status) }
+        }
+    )*};
+}
+
+calls_that_end! { _exit _Exit }
+
 /// Another program takes this one's place: the process stays, and what lives in it does not.
 fn replace() {
-    if shim::holds_connections() && shim::is_home() {
-        told::replaced();
+    if has_something() {
+        leave(false, told::replaced);
     }
 }
 

@@ -4,14 +4,13 @@ use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
-use libc::{addrinfo, c_int, c_void, hostent, size_t, socklen_t};
-use ntmfw::capi;
+use libc::{c_int, c_void, hostent, size_t, socklen_t};
 use ntmfw::shim;
 
 use crate::names::{gethostbyname, gethostbyname_r, is_node};
-use crate::real::real;
+use crate::real::{real, real_into_room};
 
 /// `<netdb.h>`'s.
 const HOST_NOT_FOUND: c_int = 1;
@@ -29,19 +28,9 @@ impl Host {
     /// # Safety
     /// `name` is a C string.
     unsafe fn of_name(name: *const c_char) -> Option<Self> {
-        // SAFETY: all zeros are hints; the name is the caller's; what is given is an IPv6 address and is freed.
-        unsafe {
-            let mut hints: addrinfo = std::mem::zeroed();
-            hints.ai_family = libc::AF_INET6;
-            let mut found = null_mut();
-            if capi::ntmfw_getaddrinfo(name, null(), &raw const hints, &raw mut found) != 0 {
-                return None;
-            }
-            let address = (*(*found).ai_addr.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
-            capi::ntmfw_freeaddrinfo(found);
-            let name = CStr::from_ptr(name).to_str().ok()?.to_owned();
-            Some(Self { name, address: Ipv6Addr::from(address).into() })
-        }
+        // SAFETY: the caller's promise.
+        let found = shim::look_up(unsafe { CStr::from_ptr(name) }).ok()?;
+        Some(Self { name: found.name, address: found.virtual6.into() })
     }
 
     /// The node with this address, if its name is known.
@@ -135,17 +124,7 @@ pub unsafe extern "C" fn gethostbyname2_r(
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let real = real!(
-        gethostbyname2_r(
-            *const c_char,
-            c_int,
-            *mut hostent,
-            *mut c_char,
-            size_t,
-            *mut *mut hostent,
-            *mut c_int,
-        ) -> c_int
-    );
+    let real = real_into_room!(gethostbyname2_r(*const c_char, c_int));
     // SAFETY: the caller's promise.
     unsafe {
         if !is_node(name) {
@@ -182,18 +161,7 @@ pub unsafe extern "C" fn gethostbyaddr_r(
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let real = real!(
-        gethostbyaddr_r(
-            *const c_void,
-            socklen_t,
-            c_int,
-            *mut hostent,
-            *mut c_char,
-            size_t,
-            *mut *mut hostent,
-            *mut c_int,
-        ) -> c_int
-    );
+    let real = real_into_room!(gethostbyaddr_r(*const c_void, socklen_t, c_int));
     // SAFETY: the caller's promise.
     unsafe {
         match Host::of_address(address, address_length, family) {

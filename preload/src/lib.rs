@@ -17,6 +17,8 @@
 //! | [`descriptors`] | `close close_range closefrom dup dup2 dup3 fcntl fcntl64` |
 //! | [`names`] | `getaddrinfo freeaddrinfo getnameinfo gethostbyname gethostbyname_r` |
 //! | [`hosts`] | `gethostbyname2 gethostbyname2_r gethostbyaddr gethostbyaddr_r` |
+//! | [`lookups`] | `getaddrinfo_a gai_suspend gai_cancel` |
+//! | [`resolver`] | `res_query res_search res_nquery res_nsearch` |
 //! | [`raw`] | `syscall` |
 //! | [`ending`] | `daemon execve execv execvp execvpe fexecve`: what would take connections along is told |
 //!
@@ -32,10 +34,12 @@ mod agent;
 pub mod descriptors;
 pub mod ending;
 pub mod hosts;
+pub mod lookups;
 pub mod messages;
 pub mod names;
 pub mod raw;
 mod real;
+pub mod resolver;
 pub mod sockets;
 mod told;
 

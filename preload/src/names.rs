@@ -9,7 +9,7 @@ use ntmfw::capi;
 use ntmfw::shim;
 
 use crate::agent;
-use crate::real::real;
+use crate::real::{real, real_into_room};
 
 /// The lists that the library made, and not the C library.
 static OURS: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
@@ -142,9 +142,7 @@ pub unsafe extern "C" fn gethostbyname_r(
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let real = real!(
-        gethostbyname_r(*const c_char, *mut hostent, *mut c_char, libc::size_t, *mut *mut hostent, *mut c_int) -> c_int
-    );
+    let real = real_into_room!(gethostbyname_r(*const c_char));
     // SAFETY: the caller's promise.
     if !unsafe { is_node(name) } {
         // SAFETY: the caller's promise.

@@ -20,6 +20,21 @@ macro_rules! real {
     }};
 }
 
+/// The same for the calls of `<netdb.h>` that end with `_r`, which write a host into their caller's room: what is given are
+/// the types of the arguments before that.
+macro_rules! real_into_room {
+    ($name:ident($($type:ty),*)) => {
+        $crate::real::real!($name(
+            $($type,)*
+            *mut libc::hostent,
+            *mut libc::c_char,
+            libc::size_t,
+            *mut *mut libc::hostent,
+            *mut libc::c_int,
+        ) -> libc::c_int)
+    };
+}
+
 /// Calls that are the library's where the descriptor is an NTM socket, and the C library's everywhere else.
 macro_rules! calls_on_sockets {
     ($(
@@ -42,4 +57,4 @@ macro_rules! calls_on_sockets {
     )*};
 }
 
-pub(crate) use {calls_on_sockets, real};
+pub(crate) use {calls_on_sockets, real, real_into_room};

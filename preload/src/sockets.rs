@@ -42,6 +42,14 @@ impl Ports {
 
 /// An NTM socket takes the place of the kernel's, if nodes can be reached.
 pub(crate) fn adopt(fd: c_int) -> bool {
+    if agent::get().is_some() {
+        told::cannot_because(
+            "the agent has no sockets that are bound to a node's address, and no datagrams of sockets that are not \
+             connected (`ntm --no-agent run` does without it)",
+        );
+        told::set_errno(libc::ENETUNREACH);
+        return false;
+    }
     match shim::adopt(fd) {
         Ok(()) => {
             ending::watch();

@@ -23,8 +23,8 @@ pub(crate) fn cannot_because(why: &str) {
 pub(crate) fn leaving() {
     let _ = writeln!(
         std::io::stderr(),
-        "ntm: the process ends that has the ports and connections of its children, and they end with it: keep it in the \
-         foreground (nginx: daemon off)"
+        "ntm: the process ends that has connections of its children, and they end with it: start the agent first (ntm up), \
+         or keep it in the foreground (nginx: daemon off)"
     );
 }
 
@@ -32,8 +32,8 @@ pub(crate) fn leaving() {
 pub(crate) fn replaced() {
     let _ = writeln!(
         std::io::stderr(),
-        "ntm: another program takes the place of the one that has connections to nodes, and they end: let it run the other \
-         one as a child"
+        "ntm: another program takes the place of the one that has connections to nodes, and they end: start the agent first \
+         (ntm up), or let it run the other one as a child"
     );
 }
 

@@ -8,7 +8,7 @@ curl_moves_much() {
         -subj /CN=a.ntm.example -addext subjectAltName=DNS:a.ntm.example 2>/dev/null || return 1
     mkdir -p "$work/nginx" && truncate -s 1G "$work/site/huge"
     cat >"$work/nginx/nginx.conf" <<CONF
-daemon off; master_process on; worker_processes 2; error_log stderr; pid $work/nginx/pid;
+master_process on; worker_processes 2; error_log stderr; pid $work/nginx/pid;
 events { worker_connections 256; }
 http {
     access_log off; sendfile on; tcp_nopush on; client_body_temp_path $work/nginx/body; client_max_body_size 0;
@@ -21,22 +21,43 @@ http {
     server { listen 127.0.0.1:8081; location / { client_body_in_file_only clean; return 200; } }
 }
 CONF
-    serve_nginx || return 1
+    serve_nginx off && until_true client 20 nc -z a.ntm.example 8080 || return 1
     client 100 curl -sS -o "$work/got" http://a.ntm.example:8080/large && cmp "$work/site/large" "$work/got" || return 1
     client 100 curl -sS --http2 --cacert "$work/tls.pem" -o "$work/got" https://a.ntm.example:8443/large &&
         cmp "$work/site/large" "$work/got" || return 1
     client 100 curl -sS -T "$work/site/large" http://a.ntm.example:8080/put || return 1
     [ "$(client 300 curl -sS -o /dev/null -w '%{size_download}' http://a.ntm.example:8080/huge)" = 1073741824 ]
 }
+# serve_nginx off|on: whether it goes into the background.
 serve_nginx() {
     # A worker that became nobody could not read the site: this namespace has one user.
-    on_a 8080,8443 /usr/sbin/nginx -p "$work/nginx" -c "$work/nginx/nginx.conf" -g "user root;" &&
-        until_true client 20 nc -z a.ntm.example 8080
+    on_a 8080,8443 /usr/sbin/nginx -p "$work/nginx" -c "$work/nginx/nginx.conf" -g "user root; daemon $1;"
 }
 wrk_loads_nginx() {
-    serve_nginx && client 60 wrk -t 2 -c 50 -d 3 http://a.ntm.example:8080/file | tee "$work/wrk" &&
+    serve_nginx off && until_true client 20 nc -z a.ntm.example 8080 &&
+        client 60 wrk -t 2 -c 50 -d 3 http://a.ntm.example:8080/file | tee "$work/wrk" &&
         ! grep -q 'Socket errors' "$work/wrk" && grep -q 'requests in' "$work/wrk"
 }
+# in_background PIDFILE COMMAND...: whether the command succeeds in the end while servers run that their own process has
+# left. They are ended.
+in_background() {
+    local file=$1 status=0
+    # What is waited for is not over when the process is that was started.
+    start sleep 600
+    until_true "${@:2}" || status=1
+    kill "$(cat "$file")" || status=1
+    return "$status"
+}
+nginx_becomes_a_daemon() {
+    serve_nginx on
+    got() { client 60 curl -sS --max-time 30 -o "$work/got" http://a.ntm.example:8080/large; }
+    in_background "$work/nginx/pid" got && cmp "$work/site/large" "$work/got"
+}
+redis_becomes_a_daemon() {
+    on_a 6379 redis-server --save '' --protected-mode no --bind 0.0.0.0 --dir "$work" --daemonize yes --pidfile "$work/redis.pid"
+    in_background "$work/redis.pid" client 20 redis-cli -h a.ntm.example ping
+}
+# haproxy_passes_on db|D: in the foreground or the background.
 haproxy_passes_on() {
     cat >"$work/haproxy.conf" <<CONF
 defaults
@@ -49,12 +70,12 @@ listen front
     option splice-auto
     server back 127.0.0.1:8091
 CONF
-    (cd "$work/site" && exec timeout 100 python3 -m http.server 8091 --bind 127.0.0.1) >/dev/null 2>&1 &
-    local back=$! status=0
-    serve 8090 haproxy -db -f "$work/haproxy.conf" &&
-        client 60 curl -sS -o "$work/got" http://a.ntm.example:8090/large && cmp "$work/site/large" "$work/got" || status=1
-    kill "$back"
-    return "$status"
+    start python3 -m http.server --directory "$work/site" 8091 --bind 127.0.0.1
+    until_true nc -z 127.0.0.1 8091 || return 1
+    got() { client 60 curl -sS --max-time 30 -o "$work/got" http://a.ntm.example:8090/large; }
+    on_a 8090 haproxy "-$1" -p "$work/haproxy.pid" -f "$work/haproxy.conf"
+    if [ "$1" = D ]; then in_background "$work/haproxy.pid" got; else until_true got; fi &&
+        cmp "$work/site/large" "$work/got"
 }
 redis_answers() {
     serve 6379 redis-server --save '' --protected-mode no --bind 0.0.0.0 --dir "$work" || return 1
@@ -153,6 +174,18 @@ WEBrick::HTTPServer.new(Port: 8000, DocumentRoot: ARGV[0]).start' "$work/site" |
 require "net/http"
 exit Net::HTTP.get(URI("http://a.ntm.example:8000/file")) == File.binread(ARGV[0])' "$work/site/file"
 }
+# is_refused WORDS PROGRAM: `ntm run` says why it cannot be run, as shells do.
+is_refused() {
+    local status=0
+    client 20 "$2" 2>"$work/told" || status=$?
+    [ "$status" -eq 126 ] && grep -q "$1" "$work/told"
+}
+static_is_refused() {
+    echo 'int main(void) { return 0; }' | cc -static -x c - -o "$work/static" && is_refused 'linked statically' "$work/static"
+}
+other_users_are_refused() {
+    cp "$(type -P true)" "$work/other" && chmod u+s "$work/other" && is_refused 'changes its user' "$work/other"
+}
 # Every name has one address there. dnsmasq would not do: it answers nobody who did not come by an interface that it knows.
 dig_asks_a_node() {
     on_a 5353 python3 -c '
@@ -190,12 +223,12 @@ moves_break_nothing() {
     in_clients ip link set lo up && move_to 10.78.1.2 10.78.1.1 || return 1
     until_true in_clients as_node d 20 redis-cli -h e.ntm.example ping || return 1
 
-    in_clients as_node b 200 scp -q -l 400000 "${ssh_options[@]}" -P 2222 "$work/huge" "guest@a.ntm.example:$work/got" &
+    in_clients as_node b 900 scp -q -l 400000 "${ssh_options[@]}" -P 2222 "$work/huge" "guest@a.ntm.example:$work/got" &
     copied=$!
-    in_clients as_node c 200 ssh "${ssh_options[@]}" -p 2222 guest@a.ntm.example \
+    in_clients as_node c 600 ssh "${ssh_options[@]}" -p 2222 guest@a.ntm.example \
         'for n in $(seq 60); do echo "line $n"; sleep 0.25; done' >"$work/talk" &
     talked=$!
-    in_clients as_node d 200 redis-cli -h e.ntm.example -r 60 -i 0.25 incr count >"$work/count" &
+    in_clients as_node d 600 redis-cli -h e.ntm.example -r 60 -i 0.25 incr count >"$work/count" &
     counted=$!
     await '^line 5$' "$work/talk" && move_to 10.78.2.2 10.78.2.1 || return 1
     await '^line 30$' "$work/talk" && move_to 10.78.1.3 10.78.1.1 || return 1
@@ -219,8 +252,11 @@ move_to() {
 
 check 'curl and nginx: HTTP/1.1, HTTP/2 with TLS, upload, 1 GB: works' curl_moves_much
 check 'wrk and nginx with two workers: works' wrk_loads_nginx
-check 'haproxy, with splice: works' haproxy_passes_on
+check 'nginx that goes into the background: works, with a process that keeps its ports' nginx_becomes_a_daemon
+check 'haproxy, with splice: works' haproxy_passes_on db
+check 'haproxy -D: works, with a process that keeps its ports' haproxy_passes_on D
 check 'redis-server, redis-cli and redis-benchmark: works' redis_answers
+check 'redis-server that goes into the background: works' redis_becomes_a_daemon
 check 'PostgreSQL, psql and pgbench: works' postgres_answers
 check 'git over http: works' git_clones http
 check 'git over ssh: works' git_clones ssh
@@ -231,4 +267,6 @@ check 'Node.js, server and client: works' node_serves_and_gets
 check 'Java ServerSocketChannel and HttpClient: works' java_serves_and_gets
 check 'Ruby WEBrick and Net::HTTP: works' ruby_serves_and_gets
 check 'dig: works' dig_asks_a_node
+check 'statically linked programs: cannot, because nothing can be preloaded' static_is_refused
+check 'programs that change their user: cannot, because the system preloads nothing' other_users_are_refused
 check 'an ssh session, scp of 1 GB and redis go on while the network changes twice' moves_break_nothing

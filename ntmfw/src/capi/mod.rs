@@ -26,7 +26,7 @@ mod sockets;
 
 pub(crate) use guard::core;
 pub(crate) use hosts::lay_out;
-pub(crate) use names::{ask, name_of_address};
+pub(crate) use names::{ask, find_node, name_of_address};
 
 pub use carrying::*;
 pub use files::*;

@@ -187,7 +187,7 @@ unsafe fn look_up(
 ///
 /// # Safety
 /// `name` is null or a C string.
-pub(super) unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c_int>> {
+pub(crate) unsafe fn find_node(name: *const c_char) -> Option<Result<Resolved, c_int>> {
     if name.is_null() {
         return None;
     }

@@ -139,9 +139,14 @@ fn start(config: Option<&Path>) -> Result<Arc<Core>, StartError> {
     Ok(core)
 }
 
-/// What every thread of the library's own begins with. The application's signals are for the application's threads.
+/// What every thread of the library's own begins with.
 pub(crate) fn become_own_thread() {
     std::mem::forget(inside::enter());
+    refuse_signals();
+}
+
+/// The application's signals are for the application's threads.
+pub fn refuse_signals() {
     // SAFETY: a set of signals of this thread's own, filled before it is used.
     unsafe {
         let mut all = std::mem::zeroed();

@@ -18,8 +18,8 @@ const CARRIED: c_int = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) back: Own,
-    /// Which socket the application's end is. The library keeps no descriptor of it, so that it is told when the last
-    /// one is closed.
+    /// Which socket the application's end is, or a number as good where another process made the pair. The library keeps
+    /// no descriptor of it, so that it is told when the last one is closed.
     pub(crate) front: libc::ino_t,
     /// Bytes that lie in front of what holders write, and keep them from writing until the socket can send.
     veil: usize,
@@ -45,6 +45,12 @@ impl Ends {
         }
         set_buffer(&back, CARRIED);
         Ok(Self { back, front: inode_of(front)?, veil })
+    }
+
+    /// The library's end of a pair that another process made and that carries data.
+    pub(crate) fn inherited(back: Own) -> Result<Self> {
+        let front = inode_of(&back)?;
+        Ok(Self { back, front, veil: 0 })
     }
 
     /// Lets holders write: takes away what kept them from it. `front` is their end, where the process has it: they get

@@ -23,35 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <ntmfw.h>
-
-static int kernel;
-
-#define CALL(name, ...) (kernel ? name(__VA_ARGS__) : ntmfw_##name(__VA_ARGS__))
+#include "../../../benches/c/both.h"
 
 /* What a client asks the server for: to take everything until the end, or to count for a while. */
 struct wish {
     double skip, seconds;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, kernel ? strerror(errno) : ntmfw_strerror(errno));
-    exit(1);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static void *attend(void *argument)
 {
@@ -82,11 +59,7 @@ static void *attend(void *argument)
 
 static void serve(int port)
 {
-    struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
-    int server = CALL(socket, AF_INET, SOCK_STREAM, 0), again = 1;
-    CALL(setsockopt, server, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
-    if (CALL(bind, server, (struct sockaddr *)&here, sizeof here) < 0 || CALL(listen, server, 128) < 0)
-        die("listen");
+    int server = listen_at(port);
     printf("serving\n");
     fflush(stdout);
     for (;;) {
@@ -98,17 +71,6 @@ static void serve(int port)
             die("pthread_create");
         pthread_detach(thread);
     }
-}
-
-static struct addrinfo *find(const char *host, const char *port)
-{
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = AF_INET }, *found;
-    int error = CALL(getaddrinfo, host, port, &hints, &found);
-    if (error) {
-        fprintf(stderr, "%s: %s\n", host, gai_strerror(error));
-        exit(1);
-    }
-    return found;
 }
 
 static int reach(const struct addrinfo *to, const char *control)
@@ -196,18 +158,13 @@ static void transfer_shorts(const struct addrinfo *to, const char *control, int 
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "-k") == 0) {
-        kernel = 1;
-        argc--;
-        argv++;
-    } else if (ntmfw_init(NULL) < 0)
-        die("ntmfw_init");
+    begin(&argc, &argv);
     if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve(atoi(argv[2]));
     else if (argc == 7 && strcmp(argv[1], "bulk") == 0)
-        bulk(find(argv[2], argv[3]), argv[4], atof(argv[5]), atof(argv[6]));
+        bulk(find(argv[2], argv[3], SOCK_STREAM), argv[4], atof(argv[5]), atof(argv[6]));
     else if (argc == 8 && strcmp(argv[1], "short") == 0 && atoi(argv[5]) > 0 && atoi(argv[7]) > 0 && atoi(argv[7]) <= 64)
-        transfer_shorts(find(argv[2], argv[3]), argv[4], atoi(argv[5]), atoi(argv[6]), atoi(argv[7]));
+        transfer_shorts(find(argv[2], argv[3], SOCK_STREAM), argv[4], atoi(argv[5]), atoi(argv[6]), atoi(argv[7]));
     else {
         fprintf(stderr, "usage: see the head of transfer.c\n");
         return 2;

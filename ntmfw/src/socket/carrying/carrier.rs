@@ -18,7 +18,7 @@ use crate::errno::{Errno, Result};
 use crate::negotiation::start::become_own_thread;
 use crate::packet::reader::Beside;
 use crate::runtime::Core;
-use crate::socket::carrying::{Ends, Fate, holders_end, label_of};
+use crate::socket::carrying::{Ends, Fate, holders_end, hung_up, label_of};
 use crate::socket::polling;
 use crate::socket::state::Socket;
 use crate::stack::readiness::Show;
@@ -94,6 +94,12 @@ pub(super) struct Load {
     pub(super) fate: Arc<Fate>,
 }
 
+/// A port that this process listens at no more: the library's end of its pair, and the port of the kernel's beside it.
+pub(crate) struct Port {
+    pub(crate) back: Own,
+    pub(crate) kernel: Option<Own>,
+}
+
 /// What the thread is told.
 #[derive(Default)]
 struct Letters {
@@ -103,6 +109,8 @@ struct Letters {
     asked: Vec<(libc::ino_t, Sender<()>)>,
     /// The process ends: everything is to be closed, and that is to be told here.
     closing: Option<Sender<()>>,
+    /// Another process will have the ports, which are to be told here.
+    leaving: Option<Sender<Vec<Port>>>,
     unread: bool,
 }
 
@@ -162,6 +170,14 @@ pub(crate) fn close_all(patience: Duration) {
     let _ = all_done.recv_timeout(patience);
 }
 
+/// Gives up the ports that others hold descriptors of, without their noticing.
+pub(super) fn give_up_ports() -> Vec<Port> {
+    let Some(hub) = HUB.get() else { return Vec::new() };
+    let (told, ports) = crossbeam_channel::bounded(1);
+    hub.tell(|letters| letters.leaving = Some(told));
+    ports.recv_timeout(PATIENCE).unwrap_or_default()
+}
+
 impl Hub {
     fn new() -> std::io::Result<Self> {
         // SAFETY: takes a number and gives a descriptor or an error.
@@ -210,6 +226,9 @@ impl Hub {
                     freights.iter().filter(|(_, freight)| freight.ends.front == *front).map(|(number, _)| number),
                 );
             }
+            if let Some(told) = letters.leaving {
+                let _ = told.send(self.give_up_ports(&mut freights));
+            }
             if let Some(done) = letters.closing {
                 closing = Some(done);
                 due.extend(freights.keys());
@@ -239,6 +258,15 @@ impl Hub {
                 let _ = done.send(());
             }
         }
+    }
+
+    fn give_up_ports(&self, freights: &mut HashMap<u64, Freight>) -> Vec<Port> {
+        let ports = freights.extract_if(|_, freight| freight.socket.listener().is_some());
+        let given = ports.filter_map(|(_, freight)| {
+            self.carried.lock().remove(&freight.ends.front);
+            freight.into_port()
+        });
+        given.collect()
     }
 
     /// Waits until something is due, or somebody wrote.
@@ -291,6 +319,16 @@ impl Freight {
             self.ends.unveil(|| holders_end(&self.socket, front));
         }
         self.cargo.pump(&self.socket, &self.ends, closing)
+    }
+
+    /// `None` where nobody holds it any more.
+    fn into_port(self) -> Option<Port> {
+        // SAFETY: only numbers go in and come out.
+        let copy = |fd| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+        let kernel = self.cargo.source().and_then(|fd| Own::made(copy(fd)).ok());
+        let is_held = !hung_up(&self.ends);
+        self.socket.close_unattended(false);
+        is_held.then_some(Port { back: self.ends.back, kernel })
     }
 
     fn end(self, how: Progress) {

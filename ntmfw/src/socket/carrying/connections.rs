@@ -12,6 +12,7 @@ use libc::c_int;
 
 use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
+use crate::passing;
 use crate::runtime;
 use crate::socket::carrying::carrier::{self, Cargo, Progress};
 use crate::socket::carrying::label::Label;
@@ -24,8 +25,6 @@ use crate::stack::pair::inode_of;
 
 /// Connections passed before others have their turn.
 const TURN: usize = 16;
-/// Room for the ancillary data that one descriptor needs.
-const CONTROL: usize = 64;
 
 pub(super) struct Connections {
     listener: Arc<Listener>,
@@ -82,7 +81,7 @@ impl Cargo for Connections {
                 // That one is lost: it ended already, or this process has no descriptor left for it.
                 Err(_) => continue,
             };
-            match pass(ends.back.as_raw_fd(), &next) {
+            match pass(&ends.back, &next) {
                 Ok(()) => {}
                 Err(Errno(libc::EPIPE | libc::ECONNRESET)) => return Progress::Closed,
                 Err(_) => {
@@ -113,57 +112,16 @@ pub(crate) fn accept(fd: RawFd, flags: c_int) -> Result<(RawFd, Option<SocketAdd
 }
 
 /// Sends one descriptor, without waiting.
-fn pass(through: RawFd, fd: &OwnedFd) -> Result<()> {
-    let mut byte = 0_u8;
-    let mut control = Control([0; CONTROL]);
-    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    // SAFETY: the header is filled with places that live for the call; the first header of ancillary data fits into
-    // the control bytes, which are aligned for it, with room for one descriptor.
-    let sent = unsafe {
-        let mut header: libc::msghdr = std::mem::zeroed();
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
-        let ancillary = libc::CMSG_FIRSTHDR(&raw const header);
-        (*ancillary).cmsg_level = libc::SOL_SOCKET;
-        (*ancillary).cmsg_type = libc::SCM_RIGHTS;
-        (*ancillary).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-        libc::CMSG_DATA(ancillary).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
-        libc::sendmsg(through, &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-    };
-    if sent < 0 { Err(Errno::last()) } else { Ok(()) }
+fn pass(through: &Own, fd: &OwnedFd) -> Result<()> {
+    passing::send(through, &[0], fd, libc::MSG_DONTWAIT).map(drop)
 }
 
 /// Takes one descriptor. `ECONNABORTED` where whoever accepted connections is gone.
 fn receive(from: RawFd, close_on_exec: bool) -> Result<OwnedFd> {
-    let mut byte = 0_u8;
-    let mut control = Control([0; CONTROL]);
-    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let flags = if close_on_exec { libc::MSG_CMSG_CLOEXEC } else { 0 };
-    // SAFETY: the header is filled with places that live for the call; ancillary data is looked at only where the
-    // system says that there is some, and a descriptor it brings is nobody else's.
-    unsafe {
-        let mut header: libc::msghdr = std::mem::zeroed();
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = CONTROL as _;
-        if libc::recvmsg(from, &raw mut header, flags) < 0 {
-            return Err(Errno::last());
-        }
-        let ancillary = libc::CMSG_FIRSTHDR(&raw const header);
-        if ancillary.is_null() || (*ancillary).cmsg_type != libc::SCM_RIGHTS {
-            return Err(Errno(libc::ECONNABORTED));
-        }
-        let fd = libc::CMSG_DATA(ancillary).cast::<RawFd>().read_unaligned();
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
+    let (_, fd) = passing::receive(&from, &mut [0], flags)?;
+    fd.ok_or(Errno(libc::ECONNABORTED))
 }
-
-/// Bytes aligned as ancillary data must be.
-#[repr(align(8))]
-struct Control([u8; CONTROL]);
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +132,7 @@ mod tests {
         let (here, there) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let file = std::fs::File::open("/dev/null").expect("a file");
         let inode = inode_of(&file);
-        pass(here.as_raw_fd(), &file.into()).expect("passed");
+        pass(&Own::new(here.into()), &file.into()).expect("passed");
         let fd = receive(there.as_raw_fd(), true).expect("received");
         assert_eq!(inode_of(&fd), inode);
     }

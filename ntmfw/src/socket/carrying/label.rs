@@ -49,11 +49,23 @@ impl Label {
 
     /// What a descriptor says of itself; `None` where it is none that carries data.
     pub(crate) fn of(fd: RawFd) -> Option<Self> {
+        Self::read(fd, libc::getpeername)
+    }
+
+    /// What the library's end of such a descriptor was named.
+    pub(super) fn on(back: &Own) -> Option<Self> {
+        Self::read(back.as_raw_fd(), libc::getsockname)
+    }
+
+    fn read(
+        fd: RawFd,
+        tell: unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut socklen_t) -> c_int,
+    ) -> Option<Self> {
         // SAFETY: zeros are an address, and there is so much room.
         let (name, length) = unsafe {
             let mut name: sockaddr_un = std::mem::zeroed();
             let mut length = size_of::<sockaddr_un>() as socklen_t;
-            let told = libc::getpeername(fd, (&raw mut name).cast(), &raw mut length);
+            let told = tell(fd, (&raw mut name).cast(), &raw mut length);
             (told == 0 && name.sun_family == libc::AF_UNIX as sa_family_t).then_some((name, length))?
         };
         let length = (length as usize).checked_sub(PATH)?;

@@ -32,7 +32,7 @@ use libc::c_int;
 
 use crate::descriptors::Own;
 use crate::errno::{Errno, Result};
-use crate::runtime;
+use crate::runtime::{self, Core};
 use crate::socket::carrying::carrier::{Cargo, Load};
 use crate::socket::carrying::connections::Connections;
 use crate::socket::carrying::datagrams::Datagrams;
@@ -44,6 +44,7 @@ use crate::socket::table::{self, Entry};
 use crate::stack::mirror::Mirror;
 use crate::stack::pair::{Ends, inode_of, unread};
 
+pub(crate) use carrier::Port;
 pub(crate) use connections::accept;
 pub(crate) use options::{get, set};
 
@@ -166,6 +167,34 @@ pub(crate) fn carry_beside(fd: RawFd, front: OwnedFd, socket: &Arc<Socket>, kern
     Socket::put_behind(fd, &front, Entry::Carried(carried.clone()))?;
     let cargo = Box::new(Connections::new(listener, Some(kernel)));
     carrier::take_on(Load { socket: socket.clone(), ends, cargo, fate: carried.fate.clone() })
+}
+
+/// The ports of this process that others hold descriptors of, for another one to have. It listens at them no more. With
+/// `closing` this process's own descriptors do not count.
+pub(crate) fn give_up_ports(closing: bool) -> Vec<Port> {
+    if closing {
+        for fd in table::descriptors(|entry| matches!(entry, Entry::Carried(carried) if carried.listening)) {
+            let entry = table::remove(fd);
+            if entry.is_some_and(|entry| entry.is_behind(fd)) {
+                // SAFETY: the process ends; nothing of it will use the number.
+                unsafe { libc::close(fd) };
+            }
+        }
+    }
+    carrier::give_up_ports()
+}
+
+/// Listens at a port that another process of this node gave up, for those who hold descriptors of it.
+pub(crate) fn take_over(core: &Arc<Core>, port: Port, backlog: c_int) -> Result<()> {
+    let label = Label::on(&port.back).filter(|label| label.listening).ok_or(Errno(libc::EINVAL))?;
+    let (front, socket) = Socket::make(core, label.family, label.kind, libc::SOCK_CLOEXEC)?;
+    socket.bind(front.as_raw_fd(), label.local)?;
+    socket.listen(backlog)?;
+    let listener = socket.listener().ok_or(Errno(libc::EINVAL))?;
+    drop(socket.take_mirror());
+    let fate = Fate::of(&socket);
+    let cargo = Box::new(Connections::new(listener, port.kernel));
+    carrier::take_on(Load { socket, ends: Ends::inherited(port.back)?, cargo, fate })
 }
 
 /// The application's descriptor of a new pair, and what showed on the one whose place it takes.
