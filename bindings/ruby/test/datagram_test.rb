@@ -70,7 +70,7 @@ class DatagramTest < NTMTest
   def test_its_port_is_free_when_it_is_forgotten
     # On a stack that is gone afterwards.
     Thread.new { NTMUDPSocket.new.bind(nil, 40_124) }.join
-    await do
+    assert(await do
       GC.start
       again = NTMUDPSocket.new
       again.bind(nil, 40_124)
@@ -78,6 +78,6 @@ class DatagramTest < NTMTest
       nil
     ensure
       again.close
-    end
+    end)
   end
 end

@@ -40,12 +40,12 @@ class ServerTest < NTMTest
 
   def test_a_port_is_free_when_its_server_is_forgotten
     port = Thread.new { NTMTCPServer.new(0).addr[1] }.value
-    await do
+    assert(await do
       GC.start
       NTMTCPServer.open(port) { true }
     rescue Errno::EADDRINUSE
       nil
-    end
+    end)
   end
 
   def test_a_child_serves_what_it_inherited
