@@ -15,8 +15,7 @@
 //! the other one asks later, after a move: a relay knows the two ends of a communication by their sides.
 
 use ntm_proto::crypto::{self, Secret};
-use ntm_proto::id::{Fqdn, NodeId, PathId, RelayId, TransactionId};
-use ntm_proto::session::relay_token::TokenBody;
+use ntm_proto::id::{Fqdn, NodeId, PathId, TransactionId};
 use ntm_proto::time::Instant;
 use ntm_proto::wire::message::{
     DirectionRequest, Envelope, ErrorCode, ErrorMessage, Message, NodeDescription, RelayGrant, RouteDirection, Side,
@@ -24,10 +23,10 @@ use ntm_proto::wire::message::{
 };
 
 use crate::coordinator::{Arrival, Coordinator, Event};
-use crate::delivery::{Delivery, Due, Receiver};
+use crate::delivery::Receiver;
+use crate::grants::lanes;
 use crate::limits::{
-    DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MAX_LANES, MISSED_KEEP_ALIVES,
-    WAKE_WITHIN,
+    DIRECTION_BURST, DIRECTION_INTERVAL, DUPLICATE_WITHIN, MAX_DELIVERIES_PER_NODE, MISSED_KEEP_ALIVES, WAKE_WITHIN,
 };
 use crate::paths::{Asker, End, Stage, Waiting, index, other};
 use crate::peers::Who;
@@ -210,59 +209,6 @@ impl Coordinator {
         }
         while let Some(row) = self.paths.next_to_forget(now) {
             self.forget_path(row);
-        }
-    }
-
-    pub(crate) fn handle_route_direction_ack(&mut self, at: &Arrival, node: u32, transaction: TransactionId) {
-        let Some(delivery) = self.deliveries.acknowledge(Receiver::Node(node), transaction) else {
-            self.stats.dropped.unexpected_answer += 1;
-            return;
-        };
-        if delivery.proves && delivery.sent_to == Some(at.from) {
-            self.prove(node, at.from);
-        }
-        self.ended(&delivery);
-    }
-
-    pub(crate) fn handle_deliveries_due(&mut self, now: Instant) {
-        while let Some(due) = self.deliveries.pop_due(now) {
-            match due {
-                Due::Again(row) => {
-                    self.stats.retransmissions += 1;
-                    self.send_delivery(now, row);
-                    self.doubt_session(now, row);
-                }
-                Due::GivenUp(delivery) => {
-                    self.stats.directions_unacknowledged += 1;
-                    self.ended(&delivery);
-                    self.handle_unacknowledged(now, &delivery);
-                }
-            }
-        }
-    }
-
-    /// Another DC that has not answered twice may have lost the session: it is called as well.
-    fn doubt_session(&mut self, now: Instant, row: u32) {
-        if let Some(&Delivery { receiver: Receiver::Peer(peer), tries: 3, .. }) = self.deliveries.get(row)
-            && self.peers.get(peer).is_some_and(|peer| peer.domain().is_some())
-        {
-            self.call_peer(now, peer);
-        }
-    }
-
-    /// Stops a message about a communication, if it is still that one.
-    pub(crate) fn cancel_delivery(&mut self, delivery: u32, path: u32) {
-        if self.deliveries.get(delivery).is_some_and(|one| one.path == path)
-            && let Some(delivery) = self.deliveries.remove(delivery)
-        {
-            self.ended(&delivery);
-        }
-    }
-
-    /// The node's address has proven itself: what was held back for want of that goes out.
-    pub(crate) fn send_withheld(&mut self, now: Instant, node: u32) {
-        for row in self.deliveries.unsent(Receiver::Node(node)) {
-            self.send_delivery(now, row);
         }
     }
 
@@ -453,92 +399,6 @@ impl Coordinator {
         Some((describe(side)?, describe(other(side))?))
     }
 
-    /// Grants for one end on the relays the communication was given.
-    fn grants(&mut self, now: Instant, row: u32, side: Side) -> Vec<RelayGrant> {
-        let both = self.grant_both(now, row);
-        let [initiator, responder] = both;
-        match side {
-            Side::Initiator => initiator,
-            Side::Responder => responder,
-        }
-    }
-
-    /// Grants for both ends: one token a relay, a bind key a side.
-    pub(crate) fn grant_both(&mut self, now: Instant, row: u32) -> [Vec<RelayGrant>; 2] {
-        let unix = self.config.wall.unix(now);
-        let lifetime = self.config.grant_lifetime;
-        let fresh = (self.rng.u64(), unix + lifetime);
-        let Some(account) = self.payer_of(row) else { return Default::default() };
-        let Some(path) = self.paths.get_mut(row) else { return Default::default() };
-        let path_id = path.id;
-        let relays: Vec<RelayId> = path.relays.clone();
-        // While the last grant has half its time left, it is given again: both ends go on with what they
-        // have bound, however many directions each of them asks for.
-        let (seed, expires) = *path.granted.get_or_insert(fresh);
-        let (seed, expires) = if unix + lifetime / 2 < expires { (seed, expires) } else { fresh };
-        path.granted = Some((seed, expires));
-        let lanes = path.lanes;
-        let mut grants: [Vec<RelayGrant>; 2] = Default::default();
-        for (relay, lane) in relays.into_iter().flat_map(|relay| (0..lanes).map(move |lane| (relay, lane))) {
-            let Some(config) = self.config.relays.get(&relay) else { continue };
-            let addresses: Vec<_> = self
-                .usable_relays(now)
-                .find(|one| one.relay == relay)
-                .map_or_else(Vec::new, |one| one.addresses.to_vec());
-            let (payer, serial) = self.pay_at(relay, &account, seed, lane);
-            let rate = self.config.grant_rate;
-            let token = config.grant.mint(&TokenBody { payer, path_id, expires, rate, serial });
-            for side in [Side::Initiator, Side::Responder] {
-                let bind_key = config.grant.bind_key(&token, side);
-                let (addresses, token) = (addresses.clone(), token.clone());
-                grants[index(side)].push(RelayGrant { relay, addresses, side, token, bind_key });
-            }
-        }
-        grants
-    }
-
-    pub(crate) fn send_delivery(&mut self, now: Instant, row: u32) {
-        let Some(delivery) = self.deliveries.get_mut(row) else { return };
-        let (receiver, attempt) = (delivery.receiver, delivery.tries - 1);
-        let plaintext = core::mem::take(&mut delivery.plaintext);
-        let sent_to = match receiver {
-            Receiver::Node(node) => self.push_frame(now, node, &plaintext, attempt),
-            Receiver::Peer(peer) => self.push_to_peer(now, peer, &plaintext),
-        };
-        if let Some(delivery) = self.deliveries.get_mut(row) {
-            delivery.plaintext = plaintext;
-            delivery.sent_to = sent_to.or(delivery.sent_to);
-        }
-    }
-
-    /// A delivery is over, one way or another.
-    pub(crate) fn ended(&mut self, delivery: &Delivery) {
-        if let Receiver::Node(node) = delivery.receiver
-            && let Some(node) = self.registry.get_mut(node)
-        {
-            node.deliveries = node.deliveries.saturating_sub(1);
-        }
-    }
-
-    /// A node that was to be reached does not answer: whoever asked for it is told.
-    fn handle_unacknowledged(&mut self, now: Instant, delivery: &Delivery) {
-        let Receiver::Node(node) = delivery.receiver else { return };
-        let Some(silent) = self.registry.get(node).map(|node| node.id) else { return };
-        let Some(path) = self.paths.get(delivery.path) else { return };
-        let refusal = (ErrorCode::NodeOffline, "the node does not answer");
-        match path.end(path.asked_by).clone() {
-            End::Own(id) if id != silent => {
-                let transaction = self.fresh_transaction();
-                self.fail(now, delivery.path, &Asker::Node(id), transaction, refusal);
-            }
-            End::Own(_) => {}
-            End::Foreign { domain, .. } => {
-                let transaction = path.asked_transaction;
-                self.fail_peer(now, delivery.path, &domain, transaction, refusal);
-            }
-        }
-    }
-
     /// Tells whoever asked that there is no direction.
     pub(crate) fn fail(
         &mut self,
@@ -579,27 +439,11 @@ impl Coordinator {
         }
     }
 
-    /// Sends a server what it has not answered, on its new session.
-    pub(crate) fn resend_to_peer(&mut self, now: Instant, peer: u32) {
-        for row in self.deliveries.outstanding(Receiver::Peer(peer)) {
-            self.send_delivery(now, row);
-        }
-    }
-
     pub(crate) fn forget_path(&mut self, row: u32) {
         self.stop_waiting(row);
         let Some(path) = self.paths.remove(row) else { return };
         for delivery in path.deliveries {
             self.cancel_delivery(delivery, row);
-        }
-    }
-
-    pub(crate) fn fresh_transaction_for(&mut self, receiver: Receiver) -> TransactionId {
-        loop {
-            let transaction = self.fresh_transaction();
-            if !self.deliveries.is_outstanding(receiver, transaction) {
-                return transaction;
-            }
         }
     }
 }
@@ -608,11 +452,4 @@ impl Coordinator {
 pub(crate) fn own_psk(key: &Secret, id: PathId, one: &NodeId, other: &NodeId) -> Secret {
     let (low, high) = if one < other { (one, other) } else { (other, one) };
     crypto::derive(key, &[PSK_LABEL, &id.0, &low.0, &high.0])
-}
-
-/// How often each relay is granted: once an interface of the end that has more of them, so that each of its
-/// interfaces has a relayed path of its own.
-pub(crate) fn lanes(initiator: &NodeDescription, responder: &NodeDescription) -> u8 {
-    let most = initiator.interfaces.len().max(responder.interfaces.len());
-    if most > 1 { MAX_LANES } else { 1 }
 }

@@ -23,7 +23,8 @@ use ntm_proto::wire::message::{
 
 use crate::coordinator::{Arrival, Coordinator};
 use crate::delivery::Receiver;
-use crate::directions::{Reach, Refusal, Resolved, lanes};
+use crate::directions::{Reach, Refusal, Resolved};
+use crate::grants::lanes;
 use crate::limits::{FOREIGN_WITHIN, PEER_BURST, PEER_INTERVAL};
 use crate::paths::{Asker, End, Path, Stage, Waiting, index, other};
 use crate::relays::choose;

@@ -47,6 +47,7 @@
 //! one node.
 #![forbid(unsafe_code)]
 
+mod acknowledgements;
 mod applicants;
 mod batch;
 mod config;
@@ -54,6 +55,7 @@ mod coordinator;
 mod delivery;
 mod directions;
 mod domains;
+mod grants;
 mod handshakes;
 mod information;
 mod interfaces;

@@ -20,7 +20,7 @@ impl Coordinator {
     pub(crate) fn payer_of(&self, row: u32) -> Option<AccountPseudonym> {
         let path = self.paths.get(row)?;
         let account_of = |side: Side| match path.end(side) {
-            End::Own(id) => self.registry.get(self.registry.by_id(id)?)?.account,
+            End::Own(id) => self.registry.account(id),
             End::Foreign { .. } => None,
         };
         let account = account_of(Side::Initiator).or_else(|| account_of(Side::Responder));

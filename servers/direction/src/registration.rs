@@ -182,9 +182,7 @@ impl Coordinator {
                 node.announced = self.config.store_first;
             }
         }
-        if let Some(node) = self.registry.get_mut(row) {
-            node.account = Some(account);
-        }
+        self.registry.set_account(row, account);
         self.replace_link(at, row, link);
         self.take_registration(at, row, &request);
         // The answer went to this address alone, and the sender has it.

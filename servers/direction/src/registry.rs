@@ -17,6 +17,7 @@
 use core::hash::Hasher;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
 
 use hashbrown::HashTable;
@@ -76,11 +77,10 @@ pub(crate) struct Node {
     pub(crate) fqdn: Fqdn,
     pub(crate) virtual4: Ipv4Addr,
     pub(crate) id: NodeId,
-    /// Whose it is, as its newest ticket says.
-    pub(crate) account: Option<AccountPseudonym>,
     record: RecordRest,
 }
 
+const _: () = assert!(size_of::<Node>() == 384, "a million rows are as large as they need be");
 const _: () = assert!(core::mem::offset_of!(Node, previous_until) <= 128, "the first two lines hold what they should");
 
 /// A node record less what stands elsewhere in the row.
@@ -110,6 +110,9 @@ pub(crate) enum Full {
 #[derive(Debug)]
 pub(crate) struct Registry {
     nodes: Slab<Node>,
+    /// Whose the nodes are, by row, as their newest tickets say. Only grants ask for it, and in the rows it would
+    /// cost each node two more cache lines.
+    accounts: BTreeMap<u32, AccountPseudonym>,
     by_id: HashTable<u32>,
     by_name: HashTable<u32>,
     by_virtual4: HashTable<u32>,
@@ -132,6 +135,7 @@ impl Registry {
     ) -> Self {
         Self {
             nodes: Slab::new(bound),
+            accounts: BTreeMap::new(),
             by_id: HashTable::new(),
             by_name: HashTable::new(),
             by_virtual4: HashTable::new(),
@@ -188,6 +192,14 @@ impl Registry {
         virtual6(self.prefix6, id)
     }
 
+    pub(crate) fn account(&self, id: &NodeId) -> Option<AccountPseudonym> {
+        self.accounts.get(&self.by_id(id)?).copied()
+    }
+
+    pub(crate) fn set_account(&mut self, row: u32, account: AccountPseudonym) {
+        self.accounts.insert(row, account);
+    }
+
     /// Takes in a node that has no row yet, with addresses and nothing else.
     pub(crate) fn insert(&mut self, record: &NodeRecord, until: Instant) -> Result<u32, Full> {
         let id = record.node_id();
@@ -240,6 +252,7 @@ impl Registry {
         }
         self.unindex_virtual4(row);
         self.wheel.disarm(row);
+        self.accounts.remove(&row);
         let node = self.nodes.remove(row)?;
         self.pool.release(node.virtual4);
         self.online -= usize::from(node.state == State::Online);
@@ -384,7 +397,6 @@ impl Node {
             directions: Rate::default(),
             registrations: Rate::default(),
             virtual4,
-            account: None,
             link: NONE,
             previous: NONE,
             previous_until: Instant::ZERO,
