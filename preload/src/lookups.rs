@@ -94,12 +94,15 @@ impl List {
             }
             DONE.notify_all();
         }
-        // SAFETY: what the program wants to be told of.
         match self.event {
-            Some(Event { how: libc::SIGEV_SIGNAL, signal, value, .. }) => unsafe {
-                libc::sigqueue(libc::getpid(), signal, value);
-            },
-            Some(Event { how: libc::SIGEV_THREAD, function: Some(function), value, .. }) => unsafe { function(value) },
+            Some(Event { how: libc::SIGEV_SIGNAL, signal, value, .. }) => {
+                // SAFETY: only numbers and the program's own value go in.
+                unsafe { libc::sigqueue(libc::getpid(), signal, value) };
+            }
+            Some(Event { how: libc::SIGEV_THREAD, function: Some(function), value, .. }) => {
+                // SAFETY: the function that the program gave for this, with the value that it gave for it.
+                unsafe { function(value) };
+            }
             _ => {}
         }
     }

@@ -62,9 +62,14 @@ impl Parker {
         WOKE.replace(false)
     }
 
+    /// This thread has woken another one by other means.
+    pub(crate) fn note_woken() {
+        WOKE.set(true);
+    }
+
     fn set(&self, bit: u32) {
         if self.state.fetch_or(bit, Ordering::SeqCst) == ASLEEP {
-            WOKE.set(true);
+            Self::note_woken();
             // SAFETY: the word lives as long as `self`; one waiter is woken.
             unsafe {
                 let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;

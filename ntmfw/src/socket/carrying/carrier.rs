@@ -21,6 +21,7 @@ use crate::runtime::Core;
 use crate::socket::carrying::{Ends, Fate, holders_end, hung_up, label_of};
 use crate::socket::polling;
 use crate::socket::state::Socket;
+use crate::stack::parker::Parker;
 use crate::stack::readiness::Show;
 use crate::sync::Lock;
 
@@ -202,6 +203,9 @@ impl Hub {
         write(&mut letters);
         if !std::mem::replace(&mut letters.unread, true) {
             self.bell.ring();
+            // Where it was a leader that rang, the thread reads for itself from now on: what another processor has
+            // decrypted is slow to move.
+            Parker::note_woken();
         }
     }
 
