@@ -72,10 +72,7 @@ impl Socket {
 
     /// A connection from a port that is free. One whose socket was closed may not be at its end yet and have the same
     /// ends, so that another port is tried.
-    fn reserve_anywhere(
-        &self,
-        reserve: impl Fn(&Place) -> Result<Arc<Connection>>,
-    ) -> Result<(Held, Arc<Connection>)> {
+    fn reserve_anywhere(&self, reserve: impl Fn(&Place) -> Result<Arc<Connection>>) -> Result<(Held, Arc<Connection>)> {
         let mut tries = 0;
         loop {
             tries += 1;
