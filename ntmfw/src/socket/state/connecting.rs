@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{Held, Kind, Outcome, Place, Socket, State};
+use super::{Held, Kind, Outcome, Socket, State};
 use crate::errno::{Errno, Result};
 use crate::packet::reader::wait_for;
 use crate::socket::signals;
@@ -12,9 +12,6 @@ use crate::stack::FlowId;
 use crate::stack::endpoint::Endpoint;
 use crate::stack::readiness::{ERR, OUT};
 use crate::stack::tcp::Connection;
-
-/// Ports tried for one connection, where connections that are not at their ends yet have them to the same peer.
-const PORTS_TRIED: u32 = 64;
 
 impl Socket {
     pub(crate) fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
@@ -46,20 +43,25 @@ impl Socket {
         }
         let connection = {
             let state = &mut *self.state.lock();
-            let bound = match state {
-                State::Fresh { place } => *place,
+            let held = match state {
+                State::Fresh { place: Some(place) } => Held { place: *place, bound: true },
+                State::Fresh { place: None } => {
+                    Held { place: self.core.stack.tcp.take(self.anywhere(), None)?, bound: false }
+                }
                 State::Connected { .. } => return self.connect_again(state),
                 State::Listening { .. } | State::Datagram { .. } => return Err(Errno(libc::EISCONN)),
             };
-            self.renew_mirror()?;
+            let flow = FlowId { local: SocketAddr::new(local, held.place.port), remote: address };
             let options = self.options.lock().tcp();
-            let reserve = |place: &Place| {
-                let flow = FlowId { local: SocketAddr::new(local, place.port), remote: address };
-                Connection::reserve(&self.core, flow, options)
-            };
-            let (held, connection) = match bound {
-                Some(place) => (Held { place, bound: true }, reserve(&place)?),
-                None => self.reserve_anywhere(reserve)?,
+            let reserved = self.renew_mirror().and_then(|()| Connection::reserve(&self.core, flow, options));
+            let connection = match reserved {
+                Ok(connection) => connection,
+                Err(error) => {
+                    if !held.bound {
+                        self.core.stack.tcp.release(&held.place, None);
+                    }
+                    return Err(error);
+                }
             };
             let next = State::Connected { connection: connection.clone(), place: Some(held), told: false };
             self.change_state(state, next);
@@ -68,25 +70,6 @@ impl Socket {
         self.begin(&connection)?;
         self.core.settle();
         self.await_connection(&connection)
-    }
-
-    /// A connection from a port that is free. One whose socket was closed may not be at its end yet and have the same
-    /// ends, so that another port is tried.
-    fn reserve_anywhere(&self, reserve: impl Fn(&Place) -> Result<Arc<Connection>>) -> Result<(Held, Arc<Connection>)> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let place = self.core.stack.tcp.take(self.anywhere(), None)?;
-            match reserve(&place) {
-                Ok(connection) => return Ok((Held { place, bound: false }, connection)),
-                Err(error) => {
-                    self.core.stack.tcp.release(&place, None);
-                    if error != Errno(libc::EADDRNOTAVAIL) || tries == PORTS_TRIED {
-                        return Err(error);
-                    }
-                }
-            }
-        }
     }
 
     /// Sends the SYN, at once or when it is known who has the address.
