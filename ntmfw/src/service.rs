@@ -175,7 +175,7 @@ pub fn connect(traffic: Traffic, remote: SocketAddr, wait: bool) -> std::result:
         });
     }
     let family = if remote.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    connect_to(core, family, traffic.into(), remote, wait).map_err(|errno| Fault { errno, message: errno.to_string() })
+    Ok(connect_to(core, family, traffic.into(), remote, wait)?)
 }
 
 fn connect_to(core: &Arc<Core>, family: c_int, kind: Kind, remote: SocketAddr, wait: bool) -> Result<Link> {
@@ -222,14 +222,14 @@ pub fn serve(kernel: OwnedFd, backlog: c_int) -> std::result::Result<OwnedFd, Fa
     drop(table::remove(fd));
     // SAFETY: it was this function's, and nothing else holds it any more.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    served.map(|()| fd).map_err(|errno| Fault { errno, message: errno.to_string() })
+    Ok(served.map(|()| fd)?)
 }
 
 /// Listens at a port that another process of this node gave up, for as long as somebody holds it.
 pub fn take_over(port: shim::Port, backlog: c_int) -> std::result::Result<(), Fault> {
     let core = core()?;
     let port = carrying::Port { back: Own::new(port.back), kernel: port.kernel.map(Own::new) };
-    carrying::take_over(core, port, backlog).map_err(|errno| Fault { errno, message: errno.to_string() })
+    Ok(carrying::take_over(core, port, backlog)?)
 }
 
 /// Whether somebody holds a descriptor that this process carries data for.
@@ -305,6 +305,12 @@ impl From<Traffic> for Kind {
             Traffic::Datagrams => Self::Datagram,
             Traffic::Echoes => Self::Echo,
         }
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Self {
+        Self { errno, message: errno.to_string() }
     }
 }
 

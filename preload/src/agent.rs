@@ -62,7 +62,7 @@ pub(crate) fn serve(agent: &Client, fd: c_int, backlog: c_int) -> Result<(), Fau
     // SAFETY: the program's own descriptor, which it is about to get back; it lives for the call.
     let kernel = unsafe { BorrowedFd::borrow_raw(fd) };
     let front = agent.serve(kernel, backlog)?;
-    elsewhere::listen(fd, &front).map_err(|errno| Fault { errno, message: errno.to_string() })?;
+    elsewhere::listen(fd, &front)?;
     // The agent made the kernel's port, which it has now, one that does not block.
     // SAFETY: only numbers go in and come out.
     unsafe { libc::fcntl(fd, libc::F_SETFL, status) };

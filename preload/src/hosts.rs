@@ -13,8 +13,8 @@ use crate::names::{gethostbyname, gethostbyname_r, is_node};
 use crate::real::{real, real_into_room};
 
 /// `<netdb.h>`'s.
-const HOST_NOT_FOUND: c_int = 1;
-const NETDB_INTERNAL: c_int = -1;
+pub(crate) const HOST_NOT_FOUND: c_int = 1;
+pub(crate) const NETDB_INTERNAL: c_int = -1;
 
 /// A node, as far as these calls tell.
 struct Host {

@@ -20,7 +20,7 @@
 //! | [`lookups`] | `getaddrinfo_a gai_suspend gai_cancel` |
 //! | [`resolver`] | `res_query res_search res_nquery res_nsearch` |
 //! | [`raw`] | `syscall` |
-//! | [`ending`] | `daemon execve execv execvp execvpe fexecve`: what would take connections along is told |
+//! | [`ending`] | `daemon _exit _Exit execve execv execvp execvpe fexecve`: ports that would go are kept, connections that would go are told of |
 //!
 //! Where `ntm run` found an agent (`agent`), it has the stack, and no library begins in this process.
 //!

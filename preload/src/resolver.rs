@@ -7,12 +7,11 @@ use libc::{c_int, c_uchar, c_void};
 use ntmfw::elsewhere::Found;
 use ntmfw::shim;
 
+use crate::hosts::{HOST_NOT_FOUND, NETDB_INTERNAL};
 use crate::names::is_node;
 use crate::real::real;
 
 /// `<netdb.h>`'s: why there is no answer.
-const NETDB_INTERNAL: c_int = -1;
-const HOST_NOT_FOUND: c_int = 1;
 const TRY_AGAIN: c_int = 2;
 const NO_RECOVERY: c_int = 3;
 const NO_DATA: c_int = 4;

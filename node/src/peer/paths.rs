@@ -310,6 +310,15 @@ mod tests {
         assert!(path.answered(at(rtt), probes[0].nonce).is_some());
     }
 
+    /// One proven path, which is active.
+    fn with_active() -> (Paths, usize) {
+        let mut paths = Paths::default();
+        let good = add(&mut paths, here(0), direct(1));
+        prove(&mut paths, good, 20);
+        paths.rechoose();
+        (paths, good)
+    }
+
     fn live(entries: &[(u8, u16, bool)]) -> Vec<LiveInterface> {
         let entry = |&(id, generation, ending)| LiveInterface { id: InterfaceId(id), generation, ending };
         entries.iter().map(entry).collect()
@@ -326,10 +335,7 @@ mod tests {
 
     #[test]
     fn however_many_addresses_appear_proven_paths_stay_and_the_number_is_bounded() {
-        let mut paths = Paths::default();
-        let good = add(&mut paths, here(0), direct(1));
-        prove(&mut paths, good, 20);
-        paths.rechoose();
+        let (mut paths, _) = with_active();
         for number in 2..5_000 {
             assert!(paths.add(at(0), here(0), direct(number)).is_some(), "an unproven one makes room");
         }
@@ -393,10 +399,7 @@ mod tests {
 
     #[test]
     fn a_newly_seen_address_gets_copies_for_a_while_beside_the_active_path() {
-        let mut paths = Paths::default();
-        let good = add(&mut paths, here(0), direct(1));
-        prove(&mut paths, good, 20);
-        paths.rechoose();
+        let (mut paths, good) = with_active();
         let new = add(&mut paths, here(0), direct(2));
         paths.echo(at(0), new);
         assert_eq!(paths.routes(at(100)).places(), [good, new]);
@@ -405,10 +408,7 @@ mod tests {
 
     #[test]
     fn copies_end_when_the_active_path_answers_what_was_asked_since() {
-        let mut paths = Paths::default();
-        let good = add(&mut paths, here(0), direct(1));
-        prove(&mut paths, good, 20);
-        paths.rechoose();
+        let (mut paths, good) = with_active();
         let new = add(&mut paths, here(0), direct(2));
         paths.echo(at(100), new);
         assert!(!paths.at_mut(good).probe(at(100), false, || 7).is_empty(), "it is asked at once");
@@ -459,10 +459,7 @@ mod tests {
 
     #[test]
     fn a_path_of_unknown_speed_does_not_displace_a_proven_one() {
-        let mut paths = Paths::default();
-        let good = add(&mut paths, here(0), direct(1));
-        prove(&mut paths, good, 20);
-        paths.rechoose();
+        let (mut paths, good) = with_active();
         let promising = add(&mut paths, here(1), direct(2));
         paths.at_mut(promising).promise = 0;
         assert_eq!(paths.rechoose(), None);

@@ -221,6 +221,11 @@ impl Recovery {
         self.config.algorithm
     }
 
+    /// Bytes that may be in flight and that the peer has room for.
+    pub fn usable_window(&self) -> u64 {
+        self.flow.as_ref().map_or(0, |flow| flow.sender.usable_window())
+    }
+
     pub fn view(&self) -> View {
         self.flow.as_ref().map(|flow| flow.sender.view()).unwrap_or_default()
     }

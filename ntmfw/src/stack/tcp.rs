@@ -591,7 +591,8 @@ impl Connection {
         let old = self.readiness.bits();
         let failed = inner.error.is_some();
         let (deaf, established, reserved) = (inner.deaf, inner.established, inner.reserved);
-        let (free, limit) = (inner.send_room(), inner.send_limit());
+        let limit = inner.send_limit();
+        let free = limit.saturating_sub(inner.unacknowledged());
         let socket = inner.socket();
         let state = socket.state();
         let mut bits = 0;
@@ -644,8 +645,7 @@ impl Inner {
 
     /// How many bytes may be unacknowledged.
     fn send_limit(&self) -> usize {
-        let sender = self.way_out.recovery.view();
-        self.buffers.send_limit(sender.window.min(sender.offered))
+        self.buffers.send_limit(self.way_out.recovery.usable_window())
     }
 
     /// How many more there may be.

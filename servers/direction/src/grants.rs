@@ -46,8 +46,7 @@ impl Coordinator {
 
     /// Grants for one end on the relays the communication was given.
     pub(crate) fn grants(&mut self, now: Instant, row: u32, side: Side) -> Vec<RelayGrant> {
-        let both = self.grant_both(now, row);
-        let [initiator, responder] = both;
+        let [initiator, responder] = self.grant_both(now, row);
         match side {
             Side::Initiator => initiator,
             Side::Responder => responder,

@@ -41,9 +41,9 @@ impl Growth {
         let passed = now.since(self.since);
         if passed >= trip {
             // Looked at late, what was taken is more than a round trip's.
-            let share = trip.as_nanos() as f64 / passed.as_nanos().max(1) as f64;
-            let taken = (self.taken as f64 * share) as u64;
-            self.limit = self.limit.max(taken * TRIPS_AHEAD).min(self.most);
+            let taken = u128::from(self.taken) * trip.as_nanos() / passed.as_nanos().max(1);
+            let wanted = taken * u128::from(TRIPS_AHEAD);
+            self.limit = self.limit.max(u64::try_from(wanted).unwrap_or(u64::MAX)).min(self.most);
             self.taken = 0;
             self.since = now;
         }

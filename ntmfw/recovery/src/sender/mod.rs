@@ -461,11 +461,15 @@ impl Sender {
         PathMemory::of(self.control.window(), self.control.threshold(), self.trips.smoothed())
     }
 
+    /// Bytes that may be in flight and that the peer has room for.
+    pub(crate) fn usable_window(&self) -> u64 {
+        self.allowed().min(self.window)
+    }
+
     /// How it stands, for whoever draws or shows it.
     pub(crate) fn view(&self) -> View {
         View {
             window: self.allowed(),
-            offered: self.window,
             in_flight: self.board.flying(),
             unsent: self.end() - self.board.nxt(),
             smoothed: self.trips.smoothed(),
@@ -482,9 +486,8 @@ impl Sender {
 /// How a connection's sender stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// Bytes that may be in flight, those that the peer has room for, and those that are.
+    /// Bytes that may be in flight, and those that are.
     pub window: u64,
-    pub offered: u64,
     pub in_flight: u64,
     pub unsent: u64,
     pub smoothed: Option<Duration>,
