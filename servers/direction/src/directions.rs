@@ -56,6 +56,9 @@ pub(crate) enum Reach {
     Awake,
     /// It can be woken by this token.
     Asleep(Vec<u8>),
+    /// Its registration is answered: its next datagram makes it known here. It may have told others already that it
+    /// is there.
+    Arriving,
     Gone,
 }
 
@@ -158,12 +161,14 @@ impl Coordinator {
             Reach::Awake if matches!(asker, Asker::Peer { .. }) => self.direct_for_peer(now, row, &asker, transaction),
             Reach::Awake => self.route(now, row, transaction),
             Reach::Gone => Err((ErrorCode::NodeOffline, "the node is not registered now")),
-            Reach::Asleep(token) => {
+            reach @ (Reach::Asleep(_) | Reach::Arriving) => {
                 let path_id = path.id;
-                let wake = self.held.hold(now, peer, row).ok_or((ErrorCode::Busy, "too many wait for this node"))?;
+                let first = self.held.hold(now, peer, row).ok_or((ErrorCode::Busy, "too many wait for this node"))?;
                 let stage = Stage::Waking(peer);
                 self.paths.wait(row, Waiting { until: now + WAKE_WITHIN, asker, transaction, target, stage });
-                if wake {
+                if let Reach::Asleep(token) = reach
+                    && first
+                {
                     self.stats.wakes += 1;
                     self.event(Event::Wake { token, node: peer, path_id });
                 }
@@ -256,7 +261,10 @@ impl Coordinator {
             Target::Virtual4(address) => self.registry.by_virtual4(*address),
             Target::Virtual6(address) => self.registry.by_virtual6(*address),
         };
-        let known = own.filter(|&row| self.registry.get(row).is_some_and(|node| node.state != State::Tentative));
+        let known = own.filter(|&row| {
+            let node = self.registry.get(row);
+            node.is_some_and(|node| node.state != State::Tentative || self.handshakes.has(&node.id))
+        });
         known.map_or(Resolved::Nobody, Resolved::Own)
     }
 
@@ -269,6 +277,7 @@ impl Coordinator {
         let silent = now.since(node.heard) >= self.config.keep_alive * MISSED_KEEP_ALIVES;
         Ok(match &node.wake_token {
             _ if online && !silent => Reach::Awake,
+            _ if !online && self.handshakes.has(&node.id) => Reach::Arriving,
             Some(token) => Reach::Asleep(token.to_vec()),
             None if online => Reach::Awake,
             None => Reach::Gone,

@@ -88,6 +88,10 @@ impl Handshakes {
         self.rows.get(row)
     }
 
+    pub(crate) fn has(&self, node: &NodeId) -> bool {
+        self.by_node.contains_key(node)
+    }
+
     pub(crate) fn take(&mut self, row: u32) -> Option<HalfOpen> {
         let half_open = self.rows.remove(row)?;
         self.by_node.remove(&half_open.id);

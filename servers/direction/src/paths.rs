@@ -247,7 +247,7 @@ fn hash_id(keys: [u64; 2], id: PathId) -> u64 {
     hasher.finish()
 }
 
-/// The communications that wait for a node to wake.
+/// The communications that wait for a node to wake or to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     by_node: BTreeMap<NodeId, Sleeper>,

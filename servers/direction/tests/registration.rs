@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use ntm_direction::testing::{Domain, Net, Received};
+use ntm_direction::testing::{Domain, Net, Received, fqdn};
 use ntm_direction::{Event, Gone};
 use ntm_proto::crypto::Secret;
 use ntm_proto::wire::message::{Envelope, ErrorCode, KeepAliveAck, Message, Target};
@@ -26,10 +26,7 @@ fn a_node_with_a_ticket_is_registered_after_one_round_trip() {
     assert_eq!(response.virtual6.octets()[8..], net.host(node).node.id().0[..8]);
     assert_eq!(response.virtual4.octets()[..2], [198, 18 + (response.virtual4.octets()[1] & 1)]);
     // Its first data datagram may be anything.
-    assert_eq!(
-        net.direct(node, 1, Target::Name(ntm_direction::testing::fqdn("nobody.ntm.example"))),
-        Err(ErrorCode::NoSuchNode)
-    );
+    assert_eq!(net.direct(node, 1, Target::Name(fqdn("nobody.ntm.example"))), Err(ErrorCode::NoSuchNode));
     assert_eq!(net.dc(&domain).gauges().online, 1);
 }
 
@@ -70,6 +67,44 @@ fn a_silent_node_is_offline_after_its_lease_and_gets_the_same_addresses_when_it_
     net.advance(Duration::from_secs(86_000));
     let again = net.register(node);
     assert_eq!((again.virtual4, again.virtual6), (first.virtual4, first.virtual6));
+}
+
+#[test]
+fn who_is_asked_for_while_it_registers_is_waited_for() {
+    let (domain, mut net) = domain();
+    let other = net.add_node(&domain, 2, "b", "198.51.100.2:5000");
+    net.register(other);
+    let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
+    let target = Target::Name(fqdn("a.ntm.example"));
+    // New here at first, then known and away.
+    for path in [1, 2] {
+        let answered = net.host(node).node.register(1);
+        net.send(node, answered);
+        let asked = net.host(other).node.direction(path, target.clone());
+        net.send(other, asked);
+        assert_eq!(net.direction_of(other, path), None);
+        net.keep_alive(node);
+        assert!(net.direction_of(other, path).unwrap().is_ok());
+        let leaving = net.host(node).node.leave();
+        net.send(node, leaving);
+        assert_eq!(net.direct(other, path + 10, target.clone()), Err(ErrorCode::NodeOffline));
+    }
+    assert_eq!(net.dc(&domain).gauges().held, 0);
+}
+
+#[test]
+fn who_begins_to_register_and_is_not_heard_again_is_offline() {
+    let (domain, mut net) = domain();
+    let other = net.add_node(&domain, 2, "b", "198.51.100.2:5000");
+    net.register(other);
+    let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
+    let answered = net.host(node).node.register(1);
+    net.send(node, answered);
+    let asked = net.host(other).node.direction(1, Target::Name(fqdn("a.ntm.example")));
+    net.send(other, asked);
+    net.advance(ntm_direction::limits::WAKE_WITHIN);
+    assert_eq!(net.direction_of(other, 1), Some(Err(ErrorCode::NodeOffline)));
+    assert_eq!(net.dc(&domain).gauges().held, 0);
 }
 
 #[test]
