@@ -179,6 +179,42 @@ static void listener_close_resets(void)
     close(client);
 }
 
+/* So many that some draw the port of one that still waits for its peer's goodbye. */
+static void long_goodbyes(void)
+{
+    enum { MANY = 1000 };
+    int listener, client, made = 0;
+    NEEDS((listener = tcp_listener(MANY)) >= 0);
+    struct address here = local_of(listener);
+    for (int i = 0; i < MANY; i++) {
+        NEEDS((client = tcp_socket()) >= 0);
+        made += connect(client, &here.any, here.length) == 0;
+        close(client);
+    }
+    IS(made, MANY, "connections that wait for a goodbye are in nobody's way");
+    close(listener);
+}
+
+static void same_ends_again(void)
+{
+    int listener, client, accepted, made, on = 1;
+    struct address from = own_address(0);
+    NEEDS((listener = tcp_listener(4)) >= 0 && (client = tcp_socket()) >= 0);
+    struct address here = local_of(listener);
+    setsockopt(client, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    NEEDS(bind(client, &from.any, from.length) == 0);
+    from = local_of(client);
+    NEEDS(connect(client, &here.any, here.length) == 0 && (accepted = accept(listener, NULL, NULL)) >= 0);
+    close(client);
+    OK(wait_for(accepted, POLLIN) & POLLIN, "the other end hears that its peer left, and stays");
+    NEEDS((client = tcp_socket()) >= 0);
+    setsockopt(client, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    IS(bind(client, &from.any, from.length), 0, "the port can be taken again");
+    made = connect(client, &here.any, here.length);
+    check(made == 0 || errno == EADDRNOTAVAIL, "connects again or is told why not", "%s", strerror(errno));
+    close(client), close(accepted), close(listener);
+}
+
 static void connect_without_blocking(void)
 {
     int listener, client, error = -1;
@@ -686,6 +722,8 @@ void streams(void)
     RUN_VARIANTS(streams, accept_cuts_addresses);
     RUN(streams, backlog);
     RUN_VARIANTS(streams, listener_close_resets);
+    RUN_VARIANTS(streams, long_goodbyes);
+    RUN_VARIANTS(streams, same_ends_again);
     RUN_VARIANTS(streams, connect_without_blocking);
     RUN_VARIANTS(streams, refused);
     RUN_VARIANTS(streams, peer_echo);

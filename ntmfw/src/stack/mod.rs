@@ -99,6 +99,9 @@ impl Stack {
         if let Some(connection) = self.connection(&flow) {
             let begins = segments.first().and_then(|packet| Segment::parse(packet)).is_some_and(|one| one.is_first());
             if !connection.is_over() || !begins {
+                if begins {
+                    connection.challenge(core, now, segments[0]);
+                }
                 connection.receive(core, now, segments);
                 return;
             }
@@ -135,6 +138,11 @@ impl Stack {
 
     pub(crate) fn connection(&self, flow: &FlowId) -> Option<Arc<Connection>> {
         self.connections.read().get(flow).cloned()
+    }
+
+    /// Whether a connection that was closed had these ends: the other end may not be through with it.
+    pub(crate) fn remembers(&self, now: Instant, flow: &FlowId) -> bool {
+        self.remains.has(now, flow)
     }
 
     pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {

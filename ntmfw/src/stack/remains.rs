@@ -56,6 +56,10 @@ impl Remains {
         self.0.lock().flows.remove(flow);
     }
 
+    pub(crate) fn has(&self, now: Instant, flow: &FlowId) -> bool {
+        self.0.lock().flows.get(flow).is_some_and(|(until, _)| now < *until)
+    }
+
     /// What to answer; `None` where nothing remains of such a connection.
     pub(crate) fn reply(&self, now: Instant, flow: FlowId, segment: &Segment) -> Option<Reply> {
         let inner = &mut *self.0.lock();

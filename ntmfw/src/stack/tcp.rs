@@ -17,10 +17,10 @@ use crate::runtime::Core;
 use crate::stack::FlowId;
 use crate::stack::buffers::{Bounds, Buffers};
 use crate::stack::cork::Cork;
-use crate::stack::ip::{self, Stamp};
+use crate::stack::ip::{self, Packet, Stamp};
 use crate::stack::listener::Listener;
 use crate::stack::readiness::{ERR, HUP, IN, OUT, RDHUP, Readiness};
-use crate::stack::segment::Segment;
+use crate::stack::segment::{self, Segment};
 use crate::stack::wire::{WayOut, Wire, stack_time};
 use crate::sync::Lock;
 
@@ -248,6 +248,18 @@ impl Connection {
             inner.fail(Errno(if refused { libc::ECONNREFUSED } else { libc::ECONNRESET }));
         }
         self.show(inner);
+    }
+
+    /// Answers the beginning of another connection with the same ends as this one, of which smoltcp 0.14 takes no
+    /// notice: whoever has forgotten this one resets it then, and tries again (RFC 9293, 3.5.1 and 3.10.7.4).
+    pub(crate) fn challenge(&self, core: &Core, now: Instant, packet: &[u8]) {
+        let inner = &*self.inner.lock();
+        if inner.established
+            && let Some(last) = inner.way_out.last
+            && let Some(packet) = Packet::parse(packet)
+        {
+            segment::answer(core, now, &packet, last.sequence, last.acknowledge, ip::TCP_ACK);
+        }
     }
 
     /// A timer came.

@@ -4,14 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{Held, Kind, Outcome, Socket, State};
+use super::{Held, Kind, Outcome, Place, Socket, State};
 use crate::errno::{Errno, Result};
 use crate::packet::reader::wait_for;
 use crate::socket::signals;
 use crate::stack::FlowId;
 use crate::stack::endpoint::Endpoint;
 use crate::stack::readiness::{ERR, OUT};
-use crate::stack::tcp::Connection;
+use crate::stack::tcp::{Connection, TcpOptions};
+
+/// Ports tried for one connection, where earlier ones to the same peer are not at their ends yet.
+const PORTS_TRIED: u32 = 64;
 
 impl Socket {
     pub(crate) fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<Outcome> {
@@ -43,25 +46,19 @@ impl Socket {
         }
         let connection = {
             let state = &mut *self.state.lock();
-            let held = match state {
-                State::Fresh { place: Some(place) } => Held { place: *place, bound: true },
-                State::Fresh { place: None } => {
-                    Held { place: self.core.stack.tcp.take(self.anywhere(), None)?, bound: false }
-                }
+            let bound = match state {
+                State::Fresh { place } => *place,
                 State::Connected { .. } => return self.connect_again(state),
                 State::Listening { .. } | State::Datagram { .. } => return Err(Errno(libc::EISCONN)),
             };
-            let flow = FlowId { local: SocketAddr::new(local, held.place.port), remote: address };
+            self.renew_mirror()?;
             let options = self.options.lock().tcp();
-            let reserved = self.renew_mirror().and_then(|()| Connection::reserve(&self.core, flow, options));
-            let connection = match reserved {
-                Ok(connection) => connection,
-                Err(error) => {
-                    if !held.bound {
-                        self.core.stack.tcp.release(&held.place, None);
-                    }
-                    return Err(error);
+            let flow_from = |place: &Place| FlowId { local: SocketAddr::new(local, place.port), remote: address };
+            let (held, connection) = match bound {
+                Some(place) => {
+                    (Held { place, bound: true }, Connection::reserve(&self.core, flow_from(&place), options)?)
                 }
+                None => self.reserve_anywhere(flow_from, options)?,
             };
             let next = State::Connected { connection: connection.clone(), place: Some(held), told: false };
             self.change_state(state, next);
@@ -70,6 +67,26 @@ impl Socket {
         self.begin(&connection)?;
         self.core.settle();
         self.await_connection(&connection)
+    }
+
+    /// A connection from a port that is free. A closed socket has given its port back when its connection, or the peer's
+    /// end of it, may still be there: then another port is tried.
+    fn reserve_anywhere(
+        &self,
+        flow_from: impl Fn(&Place) -> FlowId,
+        options: TcpOptions,
+    ) -> Result<(Held, Arc<Connection>)> {
+        for _ in 0..PORTS_TRIED {
+            let place = self.core.stack.tcp.take(self.anywhere(), None)?;
+            let flow = flow_from(&place);
+            if !self.core.stack.remembers(self.core.now(), &flow)
+                && let Ok(connection) = Connection::reserve(&self.core, flow, options)
+            {
+                return Ok((Held { place, bound: false }, connection));
+            }
+            self.core.stack.tcp.release(&place, None);
+        }
+        Err(Errno(libc::EADDRNOTAVAIL))
     }
 
     /// Sends the SYN, at once or when it is known who has the address.
