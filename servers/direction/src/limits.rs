@@ -17,10 +17,10 @@ pub const MAX_PATHS: usize = 1 << 18;
 pub const MAX_DELIVERIES: usize = 1 << 16;
 /// … of which to one node.
 pub const MAX_DELIVERIES_PER_NODE: u16 = 256;
-/// Directions that wait for a node to wake.
+/// Directions that wait for a node to wake or to arrive.
 pub const MAX_HELD: usize = 1 << 14;
 /// … of which for one node.
-pub const MAX_HELD_PER_NODE: usize = 16;
+pub const MAX_HELD_PER_NODE: usize = 128;
 /// Other domains' DCs known at a time.
 pub const MAX_PEERS: usize = 1_024;
 /// Directions that wait for one other domain.

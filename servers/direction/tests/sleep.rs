@@ -77,7 +77,7 @@ fn no_more_than_the_bound_may_wait_for_one_node() {
         let asked = net.host(a).node.direction(path, b());
         net.send(a, asked);
     }
-    assert_eq!(net.direct(a, 99, b()), Err(ErrorCode::Busy));
+    assert_eq!(net.direct(a, 200, b()), Err(ErrorCode::Busy));
     assert_eq!(net.dc(&domain).gauges().held, usize::from(bound));
 }
 
