@@ -44,10 +44,10 @@ final class Postgres implements AutoCloseable {
         }
     }
 
-    /** PostgreSQL does not run as root, which is who tests are inside their namespace. */
+    /** As nobody: PostgreSQL runs neither as root, which tests are in their namespace, nor as who has no name. */
     private static List<String> unprivileged(Path program, String... arguments) {
         return Stream.concat(
-            Stream.of("unshare", "--user", "--map-user=1000", "--map-group=1000", program.toString()),
+            Stream.of("unshare", "--user", "--map-user=65534", "--map-group=65534", program.toString()),
             Stream.of(arguments)).toList();
     }
 
