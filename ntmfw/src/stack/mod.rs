@@ -98,15 +98,16 @@ impl Stack {
         let mut segments = &segments[..];
         if let Some(connection) = self.connection(&flow) {
             let begins = segments.first().and_then(|packet| Segment::parse(packet)).is_some_and(|one| one.is_first());
-            if !connection.is_over() || !begins {
+            if begins && connection.is_over() {
+                // A new connection with the ports of one that only waits out its time.
+                self.forget(&connection);
+            } else {
                 if begins {
                     connection.challenge(core, now, segments[0]);
                 }
                 connection.receive(core, now, segments);
                 return;
             }
-            // A new connection with the ports of one that only waits out its time.
-            self.forget(&connection);
         }
         while let Some((first, rest)) = segments.split_first() {
             segments = rest;

@@ -70,7 +70,7 @@ pub(crate) enum Asker {
 
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// The node was told to wake.
+    /// The node was told to wake, or its registration waits for its confirmation.
     Waking(NodeId),
     /// The other domain's DC is being looked for or shaken hands with.
     Reaching,

@@ -495,10 +495,15 @@ impl Net {
         self.coordinators.get_mut(&domain.address).expect("a coordinator")
     }
 
-    /// Registers a node and confirms it with a keep-alive.
-    pub fn register(&mut self, node: usize) -> RegistrationResponse {
+    /// The first message of a registration, which its answer leaves unconfirmed.
+    pub fn begin(&mut self, node: usize) {
         let datagram = self.nodes[node].node.register(1);
         self.send(node, datagram);
+    }
+
+    /// Registers a node and confirms it with a keep-alive.
+    pub fn register(&mut self, node: usize) -> RegistrationResponse {
+        self.begin(node);
         let response = self.take(node).into_iter().find_map(|received| match received {
             Received::Registered(response) => Some(response),
             _ => None,
@@ -512,11 +517,16 @@ impl Net {
         self.send(node, datagram);
     }
 
+    /// Asks for a direction.
+    pub fn ask(&mut self, node: usize, path: u8, target: Target) {
+        let datagram = self.nodes[node].node.direction(path, target);
+        self.send(node, datagram);
+    }
+
     /// Asks for a direction and gives what came of it at once.
     pub fn direct(&mut self, node: usize, path: u8, target: Target) -> Result<RouteDirection, ErrorCode> {
-        let datagram = self.nodes[node].node.direction(path, target);
         self.take(node);
-        self.send(node, datagram);
+        self.ask(node, path, target);
         self.direction_of(node, path).expect("an answer")
     }
 

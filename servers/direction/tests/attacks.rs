@@ -24,8 +24,7 @@ fn at(text: &str) -> SocketAddr {
 
 /// The error a handshake with this node is refused with.
 fn refusal(net: &mut Net, node: usize) -> Option<ErrorCode> {
-    let datagram = net.host(node).node.register(1);
-    net.send(node, datagram);
+    net.begin(node);
     match &net.take(node)[..] {
         [Received::Refused(error)] => Some(error.code),
         [] => None,
@@ -81,8 +80,7 @@ fn a_replayed_registration_of_a_node_that_is_gone_does_not_bring_it_back() {
 fn a_node_that_never_confirms_leaves_nothing_behind() {
     let (domain, mut net) = domain();
     let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
-    let datagram = net.host(node).node.register(1);
-    net.send(node, datagram);
+    net.begin(node);
     assert_eq!(net.dc(&domain).gauges().half_open, 1);
     net.advance(Duration::from_secs(20));
     assert_eq!(tables(&mut net, &domain), Gauges::default());
@@ -159,8 +157,7 @@ fn a_ticket_key_that_is_not_the_tickets_confirms_nothing() {
     let (domain, mut net) = domain();
     let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
     net.host(node).node.key = Secret::new([7; 32]);
-    let datagram = net.host(node).node.register(1);
-    net.send(node, datagram);
+    net.begin(node);
     assert_eq!(net.take(node), [Received::Garbage]);
     net.advance(Duration::from_secs(20));
     assert_eq!(tables(&mut net, &domain), Gauges::default());
@@ -275,8 +272,7 @@ fn an_address_that_has_not_proven_itself_never_gets_more_than_three_bytes_for_on
     for (path, &peer) in (1..).zip(&peers) {
         let target = Target::Node(net.host(node).node.id());
         net.direct(peer, path, target).unwrap();
-        let asked = net.host(node).node.direction(100 + path, Target::Name(fqdn("p2.ntm.example")));
-        net.send(node, asked);
+        net.ask(node, 100 + path, Target::Name(fqdn("p2.ntm.example")));
     }
     net.advance(Duration::from_secs(30));
     let traffic = net.traffic[&victim];
@@ -386,8 +382,7 @@ fn under_a_flood_of_handshakes_the_honest_get_in_with_a_cookie_and_nobody_else_c
     }
     let stats = *net.dc(&domain).stats();
     assert!(stats.cookies_sent >= 170, "{}", stats.cookies_sent);
-    let datagram = net.host(honest).node.register(1);
-    net.send(honest, datagram);
+    net.begin(honest);
     // The stand-in sends the handshake again with the cookie.
     assert!(matches!(net.take(honest)[..], [Received::Cookie(_), Received::Registered(_)]));
     assert!(net.traffic.values().all(|traffic| traffic.sent_to <= AMPLIFICATION * traffic.received_from));
@@ -445,8 +440,7 @@ fn half_open_handshakes_are_bounded_and_one_a_node() {
     let (domain, mut net) = domain();
     let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
     for _ in 0..10 {
-        let datagram = net.host(node).node.register(1);
-        net.send(node, datagram);
+        net.begin(node);
     }
     assert_eq!(net.dc(&domain).gauges().half_open, 1);
     assert_eq!(net.dc(&domain).gauges().sessions, 1);

@@ -78,8 +78,7 @@ fn a_moved_node_asks_again_and_both_keep_key_and_sides() {
 #[test]
 fn the_same_request_again_gives_the_same_answer_and_no_second_work() {
     let (domain, mut net, a, b) = pair();
-    let datagram = net.host(a).node.direction(7, Target::Name(fqdn("b.ntm.example")));
-    net.send(a, datagram);
+    net.ask(a, 7, Target::Name(fqdn("b.ntm.example")));
     let first = net.direction_of(a, 7).unwrap().unwrap();
     net.take(b);
     let again = net.direct(a, 7, Target::Name(fqdn("b.ntm.example"))).unwrap();

@@ -82,8 +82,7 @@ fn both_ends_are_told_under_one_key_by_their_own_dcs() {
 fn a_domain_that_is_not_pinned_is_looked_for_once_and_then_known() {
     let World { mut net, one, two, a, .. } = world(|_| None);
     for path in [1, 2] {
-        let asked = net.host(a).node.direction(path, b());
-        net.send(a, asked);
+        net.ask(a, path, b());
     }
     assert_eq!(net.events(&one).into_iter().filter(|event| matches!(event, Event::FindDomain(_))).count(), 1);
     let now = net.now;
@@ -100,8 +99,7 @@ fn a_name_deep_below_its_domain_is_found_where_the_driver_says() {
     let World { mut net, one, two, a, .. } = world(|_| None);
     let deep = net.add_node(&two, 9, "x.y.z", "198.51.100.9:5000");
     net.register(deep);
-    let asked = net.host(a).node.direction(1, Target::Name(fqdn("x.y.z.two.example")));
-    net.send(a, asked);
+    net.ask(a, 1, Target::Name(fqdn("x.y.z.two.example")));
     let sought = net.events(&one).into_iter().find_map(|event| match event {
         Event::FindDomain(name) => Some(name),
         _ => None,
@@ -117,8 +115,7 @@ fn a_name_deep_below_its_domain_is_found_where_the_driver_says() {
 #[test]
 fn a_domain_that_cannot_be_found_is_an_error_and_is_not_sought_again_at_once() {
     let World { mut net, one, two, a, .. } = world(|_| None);
-    let asked = net.host(a).node.direction(1, b());
-    net.send(a, asked);
+    net.ask(a, 1, b());
     assert_eq!(net.direction_of(a, 1), None);
     let now = net.now;
     net.dc(&one).handle_domain_found(now, &two.name, Err(LookupFailed));
@@ -132,8 +129,7 @@ fn a_domain_that_cannot_be_found_is_an_error_and_is_not_sought_again_at_once() {
 fn a_lookup_that_contradicts_the_pinned_key_is_refused() {
     let World { mut net, one, two, a, .. } =
         world(|two| Some(PinnedDomain { domain_key: *two.key.public(), cert: None }));
-    let asked = net.host(a).node.direction(1, b());
-    net.send(a, asked);
+    net.ask(a, 1, b());
     let forger = Domain::new("two.example", 66, "192.0.2.66:4500");
     let now = net.now;
     let found = ForeignDc { cert: forger.cert(), domain_key: *forger.key.public() };
@@ -156,8 +152,7 @@ fn a_dc_whose_domain_is_not_known_here_gets_no_session_until_its_key_is() {
     let b = net.add_node(&two, 1, "b", "198.51.100.2:5000");
     net.register(a);
     net.register(b);
-    let asked = net.host(a).node.direction(7, self::b());
-    net.send(a, asked);
+    net.ask(a, 7, self::b());
     assert!(net.events(&two).contains(&Event::FindDomain(one.name.clone())));
     assert_eq!(net.dc(&two).gauges().peers, 0);
     let now = net.now;
@@ -202,8 +197,7 @@ fn called_by_a_stranger(name: &str) -> (Net, Domain) {
     net.add_coordinator(two.address, two.coordinator(net.now));
     let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
     net.register(a);
-    let asked = net.host(a).node.direction(7, self::b());
-    net.send(a, asked);
+    net.ask(a, 7, self::b());
     assert!(net.events(&two).contains(&Event::FindDomain(one.name.clone())));
     (net, two)
 }
@@ -226,8 +220,7 @@ fn an_expired_certificate_gets_no_session() {
     let World { mut net, one, two, a, .. } =
         world(|two| Some(PinnedDomain { domain_key: *two.key.public(), cert: Some(forged(two)) }));
     // A pinned certificate that has expired is as good as none: the driver is asked.
-    let asked = net.host(a).node.direction(1, b());
-    net.send(a, asked);
+    net.ask(a, 1, b());
     assert!(net.events(&one).contains(&Event::FindDomain(two.name.clone())));
     assert_eq!(net.dc(&two).gauges().peers, 0);
 }
@@ -248,8 +241,7 @@ fn a_dead_dc_of_the_other_domain_is_an_error_within_seconds() {
     net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
     let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
     net.register(a);
-    let asked = net.host(a).node.direction(7, b());
-    net.send(a, asked);
+    net.ask(a, 7, b());
     net.advance(Duration::from_secs(15));
     assert_eq!(net.direction_of(a, 7), Some(Err(ErrorCode::DomainUnreachable)));
     net.advance(Duration::from_secs(30));
@@ -264,8 +256,7 @@ fn a_restarted_dc_of_the_other_domain_is_called_anew_and_answers() {
     config.domains.insert(one.name.clone(), PinnedDomain { domain_key: *one.key.public(), cert: None });
     net.add_coordinator(two.address, Coordinator::new(net.now, config, [3; 32]));
     net.register(other);
-    let asked = net.host(a).node.direction(2, b());
-    net.send(a, asked);
+    net.ask(a, 2, b());
     net.advance(Duration::from_secs(2));
     assert!(net.direction_of(a, 2).unwrap().is_ok());
 }
@@ -316,8 +307,7 @@ fn a_cookie_from_elsewhere_does_not_draw_a_handshake_there() {
     net.add_coordinator(one.address, Coordinator::new(net.now, config, [1; 32]));
     let a = net.add_node(&one, 1, "a", "198.51.100.1:5000");
     net.register(a);
-    let asked = net.host(a).node.direction(7, b());
-    net.send(a, asked);
+    net.ask(a, 7, b());
     let mut rng = Rng::from_seed([3; 32]);
     let mut jar = CookieJar::new(two.noise.public(), net.now, &mut rng);
     let Verdict::Reply(reply) = jar.check(net.now, &mut rng, &call(&mut net, &two), one.address, true) else {
@@ -358,8 +348,7 @@ fn a_dc_does_not_prove_an_address_by_an_answer_that_went_elsewhere_too() {
     let confirmed = session.seal(net.now, &keep_alive).unwrap();
     net.send_from(victim, one.address, confirmed);
     for path in 1..10 {
-        let asked = net.host(a).node.direction(path, b());
-        net.send(a, asked);
+        net.ask(a, path, b());
     }
     net.advance(Duration::from_secs(10));
     let traffic = net.traffic[&victim];

@@ -78,10 +78,8 @@ fn who_is_asked_for_while_it_registers_is_waited_for() {
     let target = Target::Name(fqdn("a.ntm.example"));
     // New here at first, then known and away.
     for path in [1, 2] {
-        let answered = net.host(node).node.register(1);
-        net.send(node, answered);
-        let asked = net.host(other).node.direction(path, target.clone());
-        net.send(other, asked);
+        net.begin(node);
+        net.ask(other, path, target.clone());
         assert_eq!(net.direction_of(other, path), None);
         net.keep_alive(node);
         assert!(net.direction_of(other, path).unwrap().is_ok());
@@ -98,10 +96,8 @@ fn who_begins_to_register_and_is_not_heard_again_is_offline() {
     let other = net.add_node(&domain, 2, "b", "198.51.100.2:5000");
     net.register(other);
     let node = net.add_node(&domain, 1, "a", "198.51.100.1:5000");
-    let answered = net.host(node).node.register(1);
-    net.send(node, answered);
-    let asked = net.host(other).node.direction(1, Target::Name(fqdn("a.ntm.example")));
-    net.send(other, asked);
+    net.begin(node);
+    net.ask(other, 1, Target::Name(fqdn("a.ntm.example")));
     net.advance(ntm_direction::limits::WAKE_WITHIN);
     assert_eq!(net.direction_of(other, 1), Some(Err(ErrorCode::NodeOffline)));
     assert_eq!(net.dc(&domain).gauges().held, 0);
@@ -223,15 +219,13 @@ fn a_revoked_node_is_told_and_cannot_return() {
     let [Received::Message(Envelope { message: Message::Error(error), .. })] = &inbox[..] else { panic!("{inbox:?}") };
     assert_eq!(error.code, ErrorCode::Revoked);
     assert_eq!(net.direct(other, 1, Target::Node(id)), Err(ErrorCode::Revoked));
-    let datagram = net.host(node).node.register(1);
-    net.send(node, datagram);
+    net.begin(node);
     assert!(matches!(&net.take(node)[..], [Received::Refused(error)] if error.code == ErrorCode::Revoked));
     // Also one that never registered here.
     let stranger = net.add_node(&domain, 3, "c", "198.51.100.3:5000");
     let id = net.host(stranger).node.id();
     net.dc(&domain).handle_revocation(now, id);
-    let datagram = net.host(stranger).node.register(1);
-    net.send(stranger, datagram);
+    net.begin(stranger);
     assert!(matches!(&net.take(stranger)[..], [Received::Refused(error)] if error.code == ErrorCode::Revoked));
 }
 

@@ -52,15 +52,10 @@ fn find(net: &mut Net, at: &Domain, node: usize, server: &Domain) {
     net.settle();
 }
 
-fn ask(net: &mut Net, node: usize, path: u8, target: Target) {
-    let asked = net.host(node).node.direction(path, target);
-    net.send(node, asked);
-}
-
 #[test]
 fn a_node_reaches_a_node_of_the_sibling_under_the_key_both_would_make() {
     let World { mut net, first, second, a, b } = world();
-    ask(&mut net, a, 7, Target::Name(fqdn("b.one.example")));
+    net.ask(a, 7, Target::Name(fqdn("b.one.example")));
     find(&mut net, &first, b, &second);
     let of_a = net.direction_of(a, 7).unwrap().unwrap();
     let of_b = net.direction_of(b, 7).unwrap().unwrap();
@@ -70,7 +65,7 @@ fn a_node_reaches_a_node_of_the_sibling_under_the_key_both_would_make() {
     // The responder asks its own DC after a move: the same key.
     net.advance(Duration::from_secs(5));
     let target = Target::Node(net.host(a).node.id());
-    ask(&mut net, b, 7, target);
+    net.ask(b, 7, target);
     find(&mut net, &second, a, &first);
     assert_eq!(net.direction_of(b, 7).unwrap().unwrap().psk, of_a.psk);
 }
@@ -78,7 +73,7 @@ fn a_node_reaches_a_node_of_the_sibling_under_the_key_both_would_make() {
 #[test]
 fn a_node_whose_dc_died_is_reached_at_the_other_under_the_same_key() {
     let World { mut net, first, second, a, b } = world();
-    ask(&mut net, a, 7, Target::Name(fqdn("b.one.example")));
+    net.ask(a, 7, Target::Name(fqdn("b.one.example")));
     find(&mut net, &first, b, &second);
     let before = net.direction_of(a, 7).unwrap().unwrap();
     // The second is gone, and b registers with the first.
@@ -97,7 +92,7 @@ fn a_node_whose_dc_died_is_reached_at_the_other_under_the_same_key() {
 #[test]
 fn whom_the_registry_does_not_know_does_not_exist() {
     let World { mut net, first, a, .. } = world();
-    ask(&mut net, a, 7, Target::Name(fqdn("nobody.one.example")));
+    net.ask(a, 7, Target::Name(fqdn("nobody.one.example")));
     let now = net.now;
     for event in net.events(&first) {
         if let Event::FindNode(target) = event {
@@ -135,7 +130,7 @@ fn another_domain_reaches_a_node_through_the_dc_that_does_not_have_it() {
     let c = net.add_node(&other, 1, "c", "203.0.113.9:6000");
     net.register(c);
     net.take(c);
-    ask(&mut net, c, 7, Target::Name(fqdn("b.one.example")));
+    net.ask(c, 7, Target::Name(fqdn("b.one.example")));
     find(&mut net, &first, b, &second);
     let (of_c, of_b) = (net.direction_of(c, 7).unwrap().unwrap(), net.direction_of(b, 7).unwrap().unwrap());
     assert_eq!(of_c.psk, of_b.psk);
@@ -151,7 +146,7 @@ fn who_is_no_sibling_gets_no_session_by_a_certificate_of_the_domain() {
     net.dc(&first).handle_config(first.config());
     net.take(b);
     let target = Target::Node(net.host(a).node.id());
-    ask(&mut net, b, 7, target);
+    net.ask(b, 7, target);
     find(&mut net, &second, a, &first);
     net.advance(Duration::from_secs(40));
     assert!(matches!(net.direction_of(b, 7), Some(Err(_))));

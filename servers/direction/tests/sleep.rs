@@ -32,8 +32,7 @@ fn b() -> Target {
 #[test]
 fn a_direction_to_a_sleeping_node_wakes_it_and_is_given_when_it_is_back() {
     let (domain, mut net, a, sleeper) = asleep();
-    let asked = net.host(a).node.direction(7, b());
-    net.send(a, asked);
+    net.ask(a, 7, b());
     assert_eq!(net.direction_of(a, 7), None);
     let node = net.host(sleeper).node.id();
     let woken = Event::Wake { token: b"push me".to_vec(), node, path_id: PathId([7; 16]) };
@@ -47,8 +46,7 @@ fn a_direction_to_a_sleeping_node_wakes_it_and_is_given_when_it_is_back() {
 #[test]
 fn a_node_that_does_not_wake_is_offline_in_the_end() {
     let (domain, mut net, a, _) = asleep();
-    let asked = net.host(a).node.direction(7, b());
-    net.send(a, asked);
+    net.ask(a, 7, b());
     net.advance(Duration::from_secs(10));
     assert_eq!(net.direction_of(a, 7), Some(Err(ErrorCode::NodeOffline)));
     assert_eq!(net.dc(&domain).gauges().held, 0);
@@ -58,13 +56,11 @@ fn a_node_that_does_not_wake_is_offline_in_the_end() {
 fn many_who_ask_wake_a_node_once_a_second_at_most() {
     let (domain, mut net, a, _) = asleep();
     for path in 0..10 {
-        let asked = net.host(a).node.direction(path, b());
-        net.send(a, asked);
+        net.ask(a, path, b());
     }
     assert_eq!(net.events(&domain).len(), 1);
     net.advance(Duration::from_secs(1));
-    let asked = net.host(a).node.direction(11, b());
-    net.send(a, asked);
+    net.ask(a, 11, b());
     assert_eq!(net.events(&domain).len(), 1);
     assert_eq!(net.dc(&domain).gauges().held, 11);
 }
@@ -74,8 +70,7 @@ fn no_more_than_the_bound_may_wait_for_one_node() {
     let (domain, mut net, a, _) = asleep();
     let bound = ntm_direction::limits::MAX_HELD_PER_NODE as u8;
     for path in 0..bound {
-        let asked = net.host(a).node.direction(path, b());
-        net.send(a, asked);
+        net.ask(a, path, b());
     }
     assert_eq!(net.direct(a, 200, b()), Err(ErrorCode::Busy));
     assert_eq!(net.dc(&domain).gauges().held, usize::from(bound));
@@ -95,8 +90,7 @@ fn a_silent_node_that_can_be_woken_is_woken_before_its_lease_ends() {
     net.register(sleeper);
     net.advance(Duration::from_secs(100));
     net.events(&domain);
-    let asked = net.host(a).node.direction(7, b());
-    net.send(a, asked);
+    net.ask(a, 7, b());
     assert!(matches!(net.events(&domain)[..], [Event::Wake { .. }]));
     // It need not even register again: its keep-alive shows that it is awake.
     net.keep_alive(sleeper);
@@ -123,8 +117,7 @@ fn a_sleeping_node_is_woken_for_another_domain_too() {
         net.keep_alive(a);
     }
     net.events(&two);
-    let asked = net.host(a).node.direction(7, Target::Name(fqdn("b.two.example")));
-    net.send(a, asked);
+    net.ask(a, 7, Target::Name(fqdn("b.two.example")));
     assert!(matches!(net.events(&two)[..], [Event::Wake { .. }]));
     net.advance(Duration::from_secs(5));
     net.register(sleeper);
