@@ -56,6 +56,7 @@ pub(crate) struct Context {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     last_sequence: u64,
+    last_bind: u64,
     route_version: Arc<AtomicU64>,
     indices: BTreeMap<SessionIndex, IndexOwner>,
     binds: BTreeMap<u64, (PeerKey, LinkId)>,
@@ -80,6 +81,7 @@ impl Context {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_sequence: 0,
+            last_bind: 0,
             route_version: Arc::new(AtomicU64::new(1)),
             indices: BTreeMap::new(),
             binds: BTreeMap::new(),
@@ -158,9 +160,11 @@ impl Context {
         self.indices.get(&index).copied()
     }
 
-    /// A sequence number for a bind, under which its answer will be found.
+    /// A sequence number for a bind, under which its answer will be found. Binds can be many, and what the
+    /// coordinator and peers count must never run ahead of the clock for their sake, so theirs are microseconds.
     pub(crate) fn note_bind(&mut self, now: Instant, peer: PeerKey, link: LinkId) -> u64 {
-        let sequence = self.sequence(now);
+        let sequence = self.unix(now).as_millis().saturating_mul(1_000).max(self.last_bind + 1);
+        self.last_bind = sequence;
         if self.binds.len() >= MAX_BINDS {
             self.binds.pop_first();
         }

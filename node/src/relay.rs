@@ -26,6 +26,10 @@ const RETRY: [Duration; 5] = [
     Duration::from_millis(3_000),
 ];
 
+/// Datagrams that may ride on binds between one bind's turn and the next. A relay looks at few binds beside what it
+/// relays: all that a busy node has to send, riding on binds, would itself keep the answer away.
+const RIDERS: u32 = 32;
+
 /// What a bind's answer changes in the table of relay indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewIndex {
@@ -45,6 +49,10 @@ pub(crate) struct RelayLink {
     /// The newest direction holds this grant.
     pub(crate) is_current: bool,
     index: Option<RelayIndex>,
+    /// An index the relay may have forgotten: better than nothing.
+    doubted: Option<RelayIndex>,
+    /// Datagrams that may still ride on binds until the next bind's turn.
+    riders: u32,
     /// The newest index and, until another comes, the one before it: datagrams may still be on their
     /// way under it.
     previous: Option<(SocketAddr, RelayIndex)>,
@@ -64,6 +72,8 @@ impl RelayLink {
             leg,
             is_current: true,
             index: None,
+            doubted: None,
+            riders: RIDERS,
             previous: None,
             sequence: 0,
             bound_sequence: 0,
@@ -75,12 +85,14 @@ impl RelayLink {
     /// Takes the link to another leg: what the relay knew of the old one is worth nothing.
     pub(crate) fn move_to(&mut self, now: Instant, leg: Leg) {
         self.leg = leg;
-        self.forget_index(now);
+        self.doubt_index(now);
+        self.doubted = None;
     }
 
     /// The relay no longer seems to know the index: bind again.
-    pub(crate) fn forget_index(&mut self, now: Instant) {
-        self.index = None;
+    pub(crate) fn doubt_index(&mut self, now: Instant) {
+        self.doubted = self.index.take().or(self.doubted);
+        self.riders = RIDERS;
         self.unanswered = 0;
         self.next_bind = now;
     }
@@ -99,21 +111,36 @@ impl RelayLink {
         self.unanswered >= RETRY.len()
     }
 
-    /// `datagram` as it must go to the relay: under the index, or riding on a bind until there is one.
-    pub(crate) fn wrap(&mut self, now: Instant, ctx: &mut Context, datagram: &[u8]) -> Vec<u8> {
-        match self.index {
-            Some(index) => outer::emit_relayed(index, datagram),
-            None => self.bind(now, ctx, datagram),
+    /// `datagram` as it must go to the relay: under the index, or riding on a bind until there is one. `None` where
+    /// enough rides already.
+    pub(crate) fn wrap(&mut self, now: Instant, ctx: &mut Context, datagram: &[u8]) -> Option<Vec<u8>> {
+        if self.index.is_none() && (self.riders > 0 || now >= self.next_bind) {
+            return Some(self.bind(now, ctx, datagram));
         }
+        let index = self.index.or(self.doubted)?;
+        Some(outer::emit_relayed(index, datagram))
     }
 
     fn bind(&mut self, now: Instant, ctx: &mut Context, inner: &[u8]) -> Vec<u8> {
+        if now >= self.next_bind {
+            self.take_turn(now);
+        }
+        self.riders = self.riders.saturating_sub(1);
         self.sequence = ctx.note_bind(now, self.peer, self.id);
-        // A bind that carries data is a bind like any other: none of its own is due for a while.
-        self.next_bind = self.next_bind.max(now + RETRY[self.unanswered.min(RETRY.len() - 1)]);
         let RelayGrant { side, token, bind_key, .. } = &self.grant;
         let inner = (!inner.is_empty()).then_some(inner);
         outer::emit_relay_bind(*side, self.sequence, token, inner, |covered| bind_mac(bind_key, covered))
+    }
+
+    /// The bind that was due is made, with data or without.
+    fn take_turn(&mut self, now: Instant) {
+        if self.unanswered >= 2 {
+            // The relay may have restarted and forgotten the index: some of what follows rides on binds again.
+            self.doubted = self.index.take().or(self.doubted);
+        }
+        self.next_bind = now + RETRY[self.unanswered.min(RETRY.len() - 1)];
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.riders = RIDERS;
     }
 
     /// Takes the relay's answer; `None` where it is not authentic or old.
@@ -133,6 +160,7 @@ impl RelayLink {
             return Some(NewIndex { learned: None, outdated: None, leave });
         }
         self.index = Some(bound.index);
+        self.doubted = None;
         let outdated = self.previous.replace(known);
         Some(NewIndex { learned: Some(known), outdated: outdated.filter(|old| *old != known), leave })
     }
@@ -148,16 +176,7 @@ impl RelayLink {
 
     /// The bind that is due, if one is.
     pub(crate) fn handle_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Vec<u8>> {
-        if now < self.next_bind {
-            return None;
-        }
-        if self.unanswered >= 2 {
-            // The relay may have restarted and forgotten the index: what follows rides on binds again.
-            self.index = None;
-        }
-        let bind = self.bind(now, ctx, &[]);
-        self.unanswered = self.unanswered.saturating_add(1);
-        Some(bind)
+        (now >= self.next_bind).then(|| self.bind(now, ctx, &[]))
     }
 }
 
@@ -224,13 +243,13 @@ mod tests {
     #[test]
     fn until_the_relay_answers_datagrams_ride_on_binds_and_then_under_the_index() {
         let (mut ctx, mut link) = link();
-        let first = link.wrap(at(0), &mut ctx, &[4, 1, 1, 1]);
+        let first = link.wrap(at(0), &mut ctx, &[4, 1, 1, 1]).expect("it may ride");
         let Ok(Outer::RelayBind(bind)) = Outer::parse(&first) else { panic!("a bind was expected") };
         assert_eq!(bind.inner, Some(&[4, 1, 1, 1][..]));
         let new = answer(&mut link, 5, bind.sequence, 77).expect("authentic");
         assert_eq!(new, NewIndex { learned: Some((address(SERVER), RelayIndex(77))), outdated: None, leave: false });
         let second = link.wrap(at(6), &mut ctx, &[4, 1, 1, 1]);
-        assert_eq!(second, outer::emit_relayed(RelayIndex(77), &[4, 1, 1, 1]));
+        assert_eq!(second, Some(outer::emit_relayed(RelayIndex(77), &[4, 1, 1, 1])));
     }
 
     #[test]
@@ -238,7 +257,7 @@ mod tests {
         let (mut ctx, mut link) = link();
         let mut answer = |link: &mut RelayLink, now| {
             link.wrap(at(now), &mut ctx, &[]);
-            link.forget_index(at(now));
+            link.doubt_index(at(now));
             let key = Secret::new([8; 32]);
             let here = address("10.0.0.2:1");
             let (side, index) = (Side::Initiator, RelayIndex(1));
@@ -289,7 +308,7 @@ mod tests {
         let (mut ctx, mut link) = link();
         let mut outdated = vec![];
         for index in 1..4 {
-            link.forget_index(at(u64::from(index)));
+            link.doubt_index(at(u64::from(index)));
             let now = link.next_timeout();
             link.handle_timeout(now, &mut ctx);
             let sequence = link.sequence;
@@ -309,8 +328,44 @@ mod tests {
             let now = link.next_timeout();
             link.handle_timeout(now, &mut ctx);
         }
-        let now = link.next_timeout();
-        assert!(matches!(Outer::parse(&link.wrap(now, &mut ctx, &[4, 0, 0, 0])), Ok(Outer::RelayBind(_))));
+        for _ in 0..2 {
+            let now = link.next_timeout();
+            assert_eq!(riding(&mut link, &mut ctx, now), RIDERS);
+            let under_the_index = Some(outer::emit_relayed(RelayIndex(5), &[4, 0, 0, 0]));
+            assert_eq!(link.wrap(now, &mut ctx, &[4, 0, 0, 0]), under_the_index, "the relay may know it after all");
+        }
+    }
+
+    /// The datagrams that leave on binds when there are many to send at once.
+    fn riding(link: &mut RelayLink, ctx: &mut Context, now: Instant) -> u32 {
+        let rides = |datagram: Option<Vec<u8>>| {
+            datagram.is_some_and(|one| matches!(Outer::parse(&one), Ok(Outer::RelayBind(_))))
+        };
+        (0..1_000).map(|_| u32::from(rides(link.wrap(now, ctx, &[4, 0, 0, 0])))).sum()
+    }
+
+    #[test]
+    fn few_datagrams_ride_on_binds_before_the_first_index_and_after_a_move() {
+        let (mut ctx, mut link) = link();
+        assert_eq!(riding(&mut link, &mut ctx, at(0)), RIDERS);
+        assert_eq!(link.wrap(at(1), &mut ctx, &[4, 0, 0, 0]), None);
+        let sequence = link.sequence;
+        answer(&mut link, 2, sequence, 5);
+        assert_eq!(riding(&mut link, &mut ctx, at(3)), 0);
+        link.move_to(at(4), Leg { local: endpoint(1, "10.1.0.2:1"), server: address(SERVER) });
+        assert_eq!(riding(&mut link, &mut ctx, at(4)), RIDERS);
+        assert_eq!(link.wrap(at(5), &mut ctx, &[4, 0, 0, 0]), None, "the relay does not know the index from there");
+    }
+
+    #[test]
+    fn binds_do_not_make_the_numbers_run_ahead_that_the_coordinator_and_peers_see() {
+        let (mut ctx, mut link) = link();
+        let before = ctx.sequence(at(0));
+        for turn in 0..100 {
+            link.doubt_index(at(turn));
+            riding(&mut link, &mut ctx, at(turn));
+        }
+        assert_eq!(ctx.sequence(at(100)), before + 100);
     }
 
     #[test]
@@ -318,7 +373,7 @@ mod tests {
         let (mut ctx, mut one) = link();
         let (_, mut two) = link();
         let mut last = 0;
-        for _ in 0..100 {
+        for _ in 0..RIDERS {
             for link in [&mut one, &mut two] {
                 link.wrap(at(0), &mut ctx, &[4, 0, 0, 0]);
                 assert!(link.sequence > last);

@@ -153,7 +153,7 @@ impl Node {
             Remote::Relayed(link) => {
                 let owner = relayed_by.and_then(|key| self.peers.get_mut(key));
                 let Some(link) = owner.and_then(|peer| peer.link_mut(link)) else { return };
-                let wrapped = link.wrap(now, &mut self.ctx, &datagram);
+                let Some(wrapped) = link.wrap(now, &mut self.ctx, &datagram) else { return };
                 self.ctx.transmit(arrival.local, from, wrapped);
             }
         }

@@ -171,7 +171,7 @@ impl Peer {
             Remote::Direct(to) => ctx.transmit(arrival.local, to, response.to_vec()),
             Remote::Relayed(id) => {
                 let Some(link) = self.link_mut(id) else { return };
-                let wrapped = link.wrap(now, ctx, response);
+                let Some(wrapped) = link.wrap(now, ctx, response) else { return };
                 let server = link.leg.server;
                 ctx.transmit(arrival.local, server, wrapped);
             }

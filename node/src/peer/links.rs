@@ -102,7 +102,7 @@ impl Peer {
             let free = legs.iter().find(|leg| !is_taken(&settled, id, **leg));
             let Some(&leg) = free.or_else(|| legs.iter().find(|leg| **leg == old)).or(legs.first()) else {
                 // Without any interface the link waits for one.
-                self.links[at].forget_index(now);
+                self.links[at].doubt_index(now);
                 self.paths.forget_link(id);
                 continue;
             };
@@ -154,7 +154,7 @@ impl Peer {
                 && let Some(link) = self.links.iter_mut().find(|link| link.id == id)
                 && link.index().is_some()
             {
-                link.forget_index(now);
+                link.doubt_index(now);
             }
         }
     }

@@ -297,7 +297,7 @@ impl Peer {
             Remote::Direct(to) => ctx.transmit(local, to, datagram.to_vec()),
             Remote::Relayed(id) => {
                 let Some(link) = self.link_mut(id) else { return };
-                let wrapped = link.wrap(now, ctx, datagram);
+                let Some(wrapped) = link.wrap(now, ctx, datagram) else { return };
                 let leg = link.leg;
                 ctx.transmit(leg.local, leg.server, wrapped);
             }

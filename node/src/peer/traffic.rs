@@ -219,7 +219,7 @@ impl Peer {
         self.paths.iter_mut().for_each(|path| path.distrust(now));
         self.paths.forget_active();
         for link in &mut self.links {
-            link.forget_index(now);
+            link.doubt_index(now);
         }
         self.next_recovery = now;
         self.recoveries = 0;
