@@ -246,6 +246,12 @@ bench-loss: ## one flow over links with loss, beside the kernel's: three hours; 
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-loss LOSS="$(LOSS)"' ./packaging/record-result bench-loss ./tests/lab/run loss release $(LOSS)
 
+# Of few losses chance says more than the sender does; here are hundreds of them.
+LOSS_LONG = --rates 200 --trips 100,300 --losses 0.1,1,3 --buffers 1 --congestion cubic --seconds 20 --rounds 3
+bench-loss-long: ## the cells of bench-loss where losses and not the link decide, for longer: thirteen minutes
+	@./packaging/install-tools lab
+	@RECORDED_COMMAND='make bench-loss-long' ./packaging/record-result bench-loss-long ./tests/lab/run loss release $(LOSS_LONG)
+
 bench-fairness: ## two flows at one narrow place, ours and the kernel's: seventeen minutes; FAIRNESS='--rates 20 --seconds 30' for a part
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-fairness FAIRNESS="$(FAIRNESS)"' ./packaging/record-result bench-fairness ./tests/lab/run fairness release $(FAIRNESS)

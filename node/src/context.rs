@@ -23,6 +23,8 @@ use crate::stats::Stats;
 const MAX_TRANSMITS: usize = 65_536;
 /// Events that wait for the driver; the oldest go first.
 const MAX_EVENTS: usize = 4_096;
+/// The year 10889: who says that this node counted beyond that is mistaken.
+const MAX_SEQUENCE: u64 = 1 << 48;
 /// Binds whose answer may still come; the oldest go first.
 const MAX_BINDS: usize = 4_096;
 
@@ -56,6 +58,8 @@ pub(crate) struct Context {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     last_sequence: u64,
+    /// What is added to the calendar clock's milliseconds: it was set back since the node counted last.
+    ahead: u64,
     last_bind: u64,
     route_version: Arc<AtomicU64>,
     indices: BTreeMap<SessionIndex, IndexOwner>,
@@ -81,6 +85,7 @@ impl Context {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_sequence: 0,
+            ahead: 0,
             last_bind: 0,
             route_version: Arc::new(AtomicU64::new(1)),
             indices: BTreeMap::new(),
@@ -133,8 +138,18 @@ impl Context {
     /// A number greater than every one before it, also across restarts: calendar milliseconds
     /// where the clock has moved on, one more than the last where it has not.
     pub(crate) fn sequence(&mut self, now: Instant) -> u64 {
-        self.last_sequence = self.unix(now).as_millis().max(self.last_sequence + 1);
+        self.last_sequence = self.unix(now).as_millis().saturating_add(self.ahead).max(self.last_sequence + 1);
         self.last_sequence
+    }
+
+    /// Counts on from `known`, which this node used before it lost its memory. Whether that changes anything.
+    pub(crate) fn count_from(&mut self, now: Instant, known: u64) -> bool {
+        let changes = (self.last_sequence..=MAX_SEQUENCE).contains(&known);
+        if changes {
+            self.ahead = known.saturating_sub(self.unix(now).as_millis());
+            self.last_sequence = known;
+        }
+        changes
     }
 
     /// A fresh index, unlike every other in use and not to be guessed.

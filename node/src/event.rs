@@ -1,5 +1,6 @@
 //! What the engine tells the application.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -72,6 +73,8 @@ pub enum Event {
     RegistrationLost,
     /// The same identity registered elsewhere; this engine stays silent from now on.
     Superseded,
+    /// The coordinator answered and will not register this node now; trying goes on.
+    RegistrationRefused(String),
     /// The ticket is no longer accepted: log in again and call [`Node::handle_ticket`](crate::Node::handle_ticket).
     TicketRefused(ErrorCode),
     /// A name asked for by `connect` is known: packets to these addresses will be carried.

@@ -27,7 +27,8 @@ use ntm_proto::session::replay::SIGNAL_WINDOW_WORDS;
 use ntm_proto::time::Instant;
 use ntm_proto::wire::frame::Frame;
 use ntm_proto::wire::message::{
-    Deregistration, Envelope, ErrorCode, KeepAlive, Message, RegistrationRequest, RegistrationResponse, RelayRtt,
+    Deregistration, Envelope, ErrorCode, ErrorMessage, KeepAlive, Message, RegistrationRequest, RegistrationResponse,
+    RelayRtt,
 };
 use ntm_proto::wire::outer::{CookieReply, HandshakeResponse};
 
@@ -94,7 +95,7 @@ pub(crate) enum Heard {
     },
     Signal(Envelope),
     /// It will not have this node.
-    Refused(ErrorCode),
+    Refused(ErrorMessage),
 }
 
 pub(crate) struct DirectorLink {
@@ -348,7 +349,7 @@ impl DirectorLink {
                 self.keep_alive_from(now, ctx, interfaces, endpoint);
                 Ok(Some(heard))
             }
-            Message::Error(error) => Ok(Some(Heard::Refused(error.code))),
+            Message::Error(error) => Ok(Some(Heard::Refused(error))),
             _ => Ok(None),
         }
     }
@@ -393,7 +394,8 @@ impl DirectorLink {
     }
 
     /// The coordinator will not have this node.
-    pub(crate) fn refused(&mut self, now: Instant, ctx: &mut Context, code: ErrorCode) {
+    pub(crate) fn refused(&mut self, now: Instant, ctx: &mut Context, error: &ErrorMessage) {
+        let code = error.code;
         match code {
             ErrorCode::Superseded => {
                 self.superseded = true;
@@ -409,7 +411,16 @@ impl DirectorLink {
             | ErrorCode::NodeOffline
             | ErrorCode::Busy
             | ErrorCode::DomainUnreachable
-            | ErrorCode::BadMessage => {}
+            | ErrorCode::BadMessage => self.refused_for_now(now, ctx, error),
+        }
+    }
+
+    fn refused_for_now(&mut self, now: Instant, ctx: &mut Context, error: &ErrorMessage) {
+        let Phase::Registering { tries, next_at } = &mut self.phase else { return };
+        if *tries <= 1 && error.sequence.is_some_and(|known| ctx.count_from(now, known)) {
+            *next_at = now;
+        } else {
+            ctx.emit(Event::RegistrationRefused(error.text.clone()));
         }
     }
 

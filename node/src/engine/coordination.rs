@@ -22,7 +22,7 @@ impl Node {
         match heard {
             Heard::Registered { response, anew } => self.registered(now, response, anew),
             Heard::Signal(envelope) => self.handle_signal(now, envelope),
-            Heard::Refused(code) => self.refused(now, code),
+            Heard::Refused(error) => self.refused(now, &error),
         }
     }
 
@@ -82,7 +82,7 @@ impl Node {
     pub(super) fn handle_error(&mut self, now: Instant, transaction: TransactionId, error: &ErrorMessage) {
         // Registering again answers this one; what was asked for then is asked for again.
         if error.code == ErrorCode::NotRegistered {
-            self.director.refused(now, &mut self.ctx, error.code);
+            self.director.refused(now, &mut self.ctx, error);
             return;
         }
         let pending = match error.path_id {
@@ -92,7 +92,7 @@ impl Node {
         match pending {
             Some(pending) => self.fail(&pending, FailReason::Refused(error.code)),
             // About this node itself: no request of this transaction waits.
-            None if error.path_id.is_none() => self.refused(now, error.code),
+            None if error.path_id.is_none() => self.refused(now, error),
             None => {}
         }
     }
@@ -105,11 +105,11 @@ impl Node {
 
     /// The coordinator refused this node itself. Where another engine took its identity over, nothing is
     /// left to do or to hold.
-    pub(super) fn refused(&mut self, now: Instant, code: ErrorCode) {
-        self.director.refused(now, &mut self.ctx, code);
+    pub(super) fn refused(&mut self, now: Instant, error: &ErrorMessage) {
+        self.director.refused(now, &mut self.ctx, error);
         if self.director.is_superseded() {
             for pending in self.directions.take_all() {
-                self.fail(&pending, FailReason::Refused(code));
+                self.fail(&pending, FailReason::Refused(error.code));
             }
             for key in self.peers.keys() {
                 self.peers.remove(&mut self.ctx, key);

@@ -49,6 +49,8 @@ pub(crate) struct StartError {
 pub(crate) struct Registration {
     readiness: Readiness,
     refusal: Lock<Option<String>>,
+    /// What the coordinator said last while it will not have the node yet.
+    hindrance: Lock<Option<String>>,
 }
 
 impl Registration {
@@ -56,6 +58,7 @@ impl Registration {
         match event {
             Event::Registered { .. } => self.readiness.set(IN),
             Event::Superseded => self.refuse("another program runs as this node"),
+            Event::RegistrationRefused(why) => *self.hindrance.lock() = Some(why.clone()),
             Event::TicketRefused(code) => self.refuse(&format!("the ticket was refused: {code:?}; log in again")),
             _ => {}
         }
@@ -163,8 +166,10 @@ fn await_registration(core: &Core) -> Result<(), StartError> {
             Ok(()) => break,
             Err(Errno(libc::EINTR)) => {}
             Err(_) => {
-                let message =
-                    "no direction coordinator answered; trying goes on (`ntm netcheck` tells more)".to_owned();
+                let message = match registration.hindrance.lock().as_deref() {
+                    Some(why) => format!("the direction coordinator answered: {why}; trying goes on"),
+                    None => "no direction coordinator answered; trying goes on (`ntm netcheck` tells more)".to_owned(),
+                };
                 return Err(StartError { errno: Errno(libc::ETIMEDOUT), message });
             }
         }

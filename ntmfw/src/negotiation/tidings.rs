@@ -53,6 +53,7 @@ fn describe(core: &Core, event: &Event) -> Value {
         }
         Event::RegistrationLost => json!({"event": "registration lost"}),
         Event::Superseded => json!({"event": "superseded"}),
+        Event::RegistrationRefused(why) => json!({"event": "registration refused", "reason": why}),
         Event::TicketRefused(code) => json!({"event": "ticket refused", "reason": format!("{code:?}")}),
         Event::Resolved { name, virtual4, virtual6, .. } => json!({
             "event": "resolved", "peer": name.as_str(),

@@ -136,9 +136,13 @@ fn message(kind: MessageType) -> BoxedStrategy<Message> {
         MessageType::ServerHello => (cert(), any::<u64>())
             .prop_map(|(cert, sequence)| Message::ServerHello(ServerHello { cert, sequence }))
             .boxed(),
-        MessageType::Error => (select(ErrorCode::ALL), any::<String>(), option::of(path_id()))
-            .prop_map(|(code, text, path_id)| Message::Error(ErrorMessage::new(code, &text, path_id)))
-            .boxed(),
+        MessageType::Error => {
+            (select(ErrorCode::ALL), any::<String>(), option::of(path_id()), option::of(any::<u64>()))
+                .prop_map(|(code, text, path_id, sequence)| {
+                    Message::Error(ErrorMessage { sequence, ..ErrorMessage::new(code, &text, path_id) })
+                })
+                .boxed()
+        }
     }
 }
 

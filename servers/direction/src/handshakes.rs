@@ -320,7 +320,8 @@ impl Coordinator {
         if let Some(node) = known {
             if node.state != State::Tentative && request.sequence <= node.sequence {
                 self.stats.dropped.stale_sequence += 1;
-                return Err(error(ErrorCode::BadMessage, "the sequence number does not rise"));
+                let refusal = error(ErrorCode::BadMessage, "the sequence number does not rise");
+                return Err(ErrorMessage { sequence: Some(node.sequence), ..refusal });
             }
             if record.timestamp < node.record_timestamp() {
                 return Err(error(ErrorCode::BadMessage, "a newer record of this node is known"));

@@ -101,6 +101,7 @@ fn described(happened: &Happened) -> Value {
             }
             Event::RegistrationLost => json!({ "event": "registration_lost" }),
             Event::Superseded => json!({ "event": "superseded" }),
+            Event::RegistrationRefused(why) => json!({ "event": "registration_refused", "why": why }),
             Event::TicketRefused(code) => json!({ "event": "ticket_refused", "code": format!("{code:?}") }),
             Event::Resolved { peer, name, virtual4, virtual6, .. } => json!({
                 "event": "resolved", "name": name.as_str(), "peer": id(&peer.0),

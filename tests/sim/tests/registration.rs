@@ -15,7 +15,7 @@ use common::{MINUTE, RTT, SECOND, Scene, assert_whole, connect, count, first, pa
 use ntm_direction::DEFAULT_KEEP_ALIVE;
 use ntm_node::Event;
 use ntm_proto::crypto::Secret;
-use ntm_proto::time::{Instant, UnixTime};
+use ntm_proto::time::{Instant, UnixTime, WallClock};
 use ntm_proto::wire::message::ErrorCode;
 use ntm_sim::net::Families;
 use ntm_sim::scenarios::spot::Spot;
@@ -214,6 +214,29 @@ fn the_older_of_two_with_one_identity_is_told_and_stays_silent() {
     });
     assert_eq!(refused, Err(ntm_node::ConnectError::Superseded));
     connect(&mut scene.world, other, newer);
+}
+
+#[test]
+fn a_node_that_starts_again_with_its_clock_set_back_registers_all_the_same() {
+    let mut scene = Scene::new(14);
+    let before = scene.node("a", Spot::V4Global);
+    let other = scene.node("b", Spot::V4Global);
+    scene.world.run_for(3 * SECOND);
+    // The world begins in 2026.
+    let years_ago = UnixTime::from_secs(1_700_000_000);
+    let after = scene.world.add_twin_with(before, |config| config.wall = WallClock::new(Instant::ZERO, years_ago));
+    let place = scene.world.net.add_site(Families::V4);
+    scene.world.attach(after, 0, place, Families::V4, 10);
+    scene.world.run_for(SECOND);
+    assert!(scene.world.is_registered(after));
+    let refused = |event: &Event| matches!(event, Event::RegistrationRefused(_));
+    assert_eq!(count(&scene.world, after, refused), 0);
+    connect(&mut scene.world, other, after);
+
+    let elsewhere = scene.world.net.add_site(Families::V4);
+    scene.world.attach(after, 0, elsewhere, Families::V4, 10);
+    scene.world.run_for(MINUTE);
+    assert!(scene.world.is_registered(after), "what it counts later rises too");
 }
 
 #[test]

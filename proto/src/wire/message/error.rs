@@ -1,7 +1,7 @@
 //! The answer where the asked-for message cannot be given.
 //!
 //! ```text
-//! Error  0x70  ErrorCode  ErrorText?  PathId?
+//! Error  0x70  ErrorCode  ErrorText?  PathId?  Sequence?
 //!
 //! ErrorCode  code(2)   ErrorText  UTF-8, at most 200 bytes
 //! ```
@@ -25,13 +25,15 @@ pub struct ErrorMessage {
     pub text: String,
     /// The communication it is about, if any.
     pub path_id: Option<PathId>,
+    /// The number that the refused one had to be above.
+    pub sequence: Option<u64>,
 }
 
 impl ErrorMessage {
     /// Text beyond [`MAX_ERROR_TEXT`] bytes is left out, whole characters at a time.
     pub fn new(code: ErrorCode, text: &str, path_id: Option<PathId>) -> Self {
         let end = text.floor_char_boundary(MAX_ERROR_TEXT);
-        Self { code, text: text[..end].into(), path_id }
+        Self { code, text: text[..end].into(), path_id, sequence: None }
     }
 }
 
@@ -63,17 +65,18 @@ impl Value for Text {
 
 impl Value for ErrorMessage {
     fn parse(input: &mut Reader<'_>) -> Result<Self, ParseError> {
-        let (mut code, mut text, mut path_id) = (None, None, None);
+        let (mut code, mut text, mut path_id, mut sequence) = (None, None, None, None);
         while let Some(field) = input.field()? {
             match field.kind {
                 Some(FieldType::ErrorCode) => field.once(&mut code)?,
                 Some(FieldType::ErrorText) => field.once::<Text>(&mut text)?,
                 Some(FieldType::PathId) => field.once(&mut path_id)?,
+                Some(FieldType::Sequence) => field.once(&mut sequence)?,
                 _ => field.skip()?,
             }
         }
         let text = text.map(|Text(text)| text).unwrap_or_default();
-        Ok(Self { code: required(code)?, text, path_id })
+        Ok(Self { code: required(code)?, text, path_id, sequence })
     }
 
     fn emit(&self, out: &mut Writer<'_>) {
@@ -81,5 +84,6 @@ impl Value for ErrorMessage {
         out.field(FieldType::ErrorCode, &self.code);
         out.optional_bytes(FieldType::ErrorText, text, MAX_ERROR_TEXT);
         out.optional(FieldType::PathId, self.path_id.as_ref());
+        out.optional(FieldType::Sequence, self.sequence.as_ref());
     }
 }

@@ -279,7 +279,7 @@ fn describe(event: &Event) -> Option<String> {
                 PathKind::Relayed(relay) => format!("sends over relay {}{rtt}", relay.0),
             }
         }
-        Event::Superseded | Event::TicketRefused(_) => return None,
+        Event::Superseded | Event::RegistrationRefused(_) | Event::TicketRefused(_) => return None,
     })
 }
 

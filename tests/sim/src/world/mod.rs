@@ -160,8 +160,14 @@ impl World {
 
     /// Another host with the identity and ticket of `node`: a stolen disk, a restored backup.
     pub fn add_twin(&mut self, node: usize) -> usize {
+        self.add_twin_with(node, |_| ())
+    }
+
+    /// The same, with something else about it.
+    pub fn add_twin_with(&mut self, node: usize, change: impl FnOnce(&mut ntm_node::Config)) -> usize {
         let host = self.net.add_host();
-        let config = self.nodes[node].config().clone();
+        let mut config = self.nodes[node].config().clone();
+        change(&mut config);
         let number = self.nodes.len();
         self.nodes.push(SimNode::new(self.now, host, config, self.dice.seed()));
         self.hosts.insert(host, Who::Node(number));

@@ -38,9 +38,13 @@ pub(crate) fn run(grid: &Grid, files: &Files, report: &mut Report) -> io::Result
         let cells = grid.cells();
         let mut pairs = Vec::new();
         for (number, cell) in cells.iter().enumerate() {
-            let _ = writeln!(io::stderr(), "{congestion}, {} of {}: {cell}", number + 1, cells.len());
-            match measure(&scene, grid, congestion, cell) {
-                Ok(pair) => pairs.push((*cell, pair)),
+            let _ = write!(io::stderr(), "{congestion}, {} of {}: ", number + 1, cells.len());
+            // Each cell has losses of its own, or the luck of one would be that of all.
+            match measure(&scene, grid, congestion, cell, number as u64 * grid.rounds) {
+                Ok(pair) => {
+                    let _ = writeln!(io::stderr(), "{}", row(cell, pair));
+                    pairs.push((*cell, pair));
+                }
                 Err(why) => report.check(false, &format!("{congestion}, {cell}: {why}")),
             }
         }
@@ -50,12 +54,12 @@ pub(crate) fn run(grid: &Grid, files: &Files, report: &mut Report) -> io::Result
 }
 
 /// The medians of the rounds.
-fn measure(scene: &Scene, grid: &Grid, congestion: &str, cell: &Cell) -> io::Result<Pair> {
+fn measure(scene: &Scene, grid: &Grid, congestion: &str, cell: &Cell, first_seed: u64) -> io::Result<Pair> {
     let mut rounds = Vec::new();
-    for round in 1..=grid.rounds {
+    for seed in first_seed..first_seed + grid.rounds {
         let mut pair = Pair([0.0; 2]);
         for (contender, goodput) in Contender::BOTH.into_iter().zip(&mut pair.0) {
-            *goodput = flow(scene, grid, contender, congestion, cell, round)?;
+            *goodput = flow(scene, grid, contender, congestion, cell, seed)?;
         }
         rounds.push(pair);
     }
