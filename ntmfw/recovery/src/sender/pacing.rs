@@ -4,8 +4,11 @@ use core::time::Duration;
 
 use ntm_proto::time::Instant;
 
-/// A burst lasts so long at the pacing rate: at most a thousand wake-ups a second, however fast the path.
-const BURST: Duration = Duration::from_millis(1);
+/// A burst lasts this part of a round trip at the pacing rate, so that it fits into the queues of its path, …
+const BURSTS_A_TRIP: u32 = 16;
+/// … but so long at most and at least: so many wake-ups a second, however fast the path.
+const LONGEST_BURST: Duration = Duration::from_millis(1);
+const SHORTEST_BURST: Duration = Duration::from_micros(250);
 
 /// How late timers come at worst that still are made up for.
 const MAX_LATE: Duration = Duration::from_millis(4);
@@ -19,14 +22,20 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// How many bytes may leave now, or when some may.
-    pub(crate) fn allowance(&mut self, now: Instant, rate: Option<u64>, segment: u64) -> Result<u64, Instant> {
+    /// How many bytes may leave now, or when some may; `trip` is the path's least round trip.
+    pub(crate) fn allowance(
+        &mut self,
+        now: Instant,
+        rate: Option<u64>,
+        segment: u64,
+        trip: Option<Duration>,
+    ) -> Result<u64, Instant> {
         let Some(rate) = rate else { return Ok(u64::MAX) };
         if self.next > now {
             self.waiting = true;
             return Err(self.next);
         }
-        Ok(burst(rate, segment))
+        Ok(burst(rate, trip).max(segment))
     }
 
     pub(crate) fn sent(&mut self, now: Instant, rate: Option<u64>, bytes: u64) {
@@ -43,9 +52,10 @@ impl Pacer {
     }
 }
 
-fn burst(rate: u64, segment: u64) -> u64 {
-    let bytes = u128::from(rate) * BURST.as_nanos() / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(u64::MAX).max(segment)
+fn burst(rate: u64, trip: Option<Duration>) -> u64 {
+    let time = trip.map_or(LONGEST_BURST, |trip| (trip / BURSTS_A_TRIP).clamp(SHORTEST_BURST, LONGEST_BURST));
+    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn time(bytes: u64, rate: u64) -> Duration {
@@ -58,13 +68,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_kept_and_bursts_are_a_millisecond_long() {
+    fn the_rate_is_kept_and_a_burst_is_a_small_part_of_a_round_trip() {
+        assert_wakes_in_a_tenth_of_a_second(Duration::from_millis(100), 101);
+        assert_wakes_in_a_tenth_of_a_second(Duration::from_millis(8), 201);
+        assert_wakes_in_a_tenth_of_a_second(Duration::from_micros(50), 401);
+    }
+
+    fn assert_wakes_in_a_tenth_of_a_second(trip: Duration, most: u32) {
         let mut pacer = Pacer::default();
         let rate = Some(125_000_000);
         let (mut now, mut sent, mut wakes) = (Instant::from_millis(1_000), 0, 0);
         let start = now;
         while now.since(start) < Duration::from_millis(100) {
-            match pacer.allowance(now, rate, 1_400) {
+            match pacer.allowance(now, rate, 1_400, Some(trip)) {
                 Ok(bytes) => {
                     pacer.sent(now, rate, bytes);
                     sent += bytes;
@@ -76,13 +92,13 @@ mod tests {
             }
         }
         assert!((12_500_000..13_000_000).contains(&sent), "{sent} bytes in 100 ms at 1 Gbit/s");
-        assert!(wakes <= 101, "{wakes} wake-ups");
+        assert!(wakes <= most && wakes >= most - 2, "{wakes} wake-ups");
     }
 
     #[test]
     fn without_a_rate_nothing_is_held_back() {
         let mut pacer = Pacer::default();
         pacer.sent(Instant::ZERO, None, 1 << 30);
-        assert_eq!(pacer.allowance(Instant::ZERO, None, 1_400), Ok(u64::MAX));
+        assert_eq!(pacer.allowance(Instant::ZERO, None, 1_400, None), Ok(u64::MAX));
     }
 }

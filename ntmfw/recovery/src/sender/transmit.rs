@@ -90,7 +90,7 @@ impl Sender {
             self.limited_until = self.rate.delivered() + flying;
             return None;
         }
-        match self.pacer.allowance(now, self.control.pacing_rate(), self.segment) {
+        match self.pacer.allowance(now, self.control.pacing_rate(), self.segment, self.trips.minimum()) {
             Err(at) => {
                 self.paced_until = Some(at);
                 None
