@@ -256,7 +256,7 @@ bench-fairness: ## two flows at one narrow place, ours and the kernel's: sevente
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-fairness FAIRNESS="$(FAIRNESS)"' ./packaging/record-result bench-fairness ./tests/lab/run fairness release $(FAIRNESS)
 
-bench-short: ## 1,000 transfers of 100 KB through one tunnel, beside the kernel's
+bench-short: ## 1,000 transfers of 100 KB through one tunnel, beside the kernel's and QUIC's
 	@./packaging/install-tools lab
 	@RECORDED_COMMAND='make bench-short' ./packaging/record-result bench-short ./tests/lab/run shorts release
 

@@ -1,14 +1,19 @@
-//! A QUIC stream (quinn) for the measurements: the same three uses as `benches/c/peer.c`, and the same answers.
+//! QUIC streams (quinn) for the measurements: the uses of `benches/c/peer.c` and of `tests/lab/programs/transfer.c`, and
+//! the same answers.
 //!
 //! ```text
 //! quic-peer aes|chacha serve ADDRESS
 //! quic-peer aes|chacha stream ADDRESS SECONDS
 //! quic-peer aes|chacha ping ADDRESS COUNT SIZE
+//! quic-peer aes|chacha short ADDRESS COUNT SIZE WIDTH each|one
 //! ```
+//! `short`: COUNT transfers of SIZE bytes, WIDTH at a time, in a connection each or as streams of one.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -29,15 +34,20 @@ async fn main() -> Result<()> {
         [cipher, "ping", address, count, size] => {
             ping(provider(cipher)?, address.parse()?, count.parse()?, size.parse()?).await
         }
+        [cipher, "short", address, count, size, width, connections @ ("each" | "one")] => {
+            let (provider, address) = (provider(cipher)?, address.parse()?);
+            let shared = if connections == "one" { Some(reach(provider.clone(), address).await?) } else { None };
+            let shorts =
+                Shorts { provider, address, shared, left: AtomicUsize::new(count.parse()?), size: size.parse()? };
+            shorts.run(width.parse()?).await
+        }
         _ => bail!("see the head of main.rs"),
     }
 }
 
 /// QUIC's handshake itself needs AES-128-GCM to be there; the one wanted comes first, so both ends take it.
 fn provider(cipher: &str) -> Result<Arc<CryptoProvider>> {
-    use aws_lc_rs::cipher_suite::{
-        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-    };
+    use aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     let wanted = match cipher {
         "aes" => TLS13_AES_256_GCM_SHA384,
         "chacha" => TLS13_CHACHA20_POLY1305_SHA256,
@@ -154,6 +164,51 @@ async fn ping(provider: Arc<CryptoProvider>, address: SocketAddr, count: usize, 
     let micros = |at: usize| times[at].as_nanos() as f64 / 1e3;
     println!("p50={:.2} p99={:.2}", micros(count / 2), micros(count * 99 / 100));
     Ok(())
+}
+
+struct Shorts {
+    provider: Arc<CryptoProvider>,
+    address: SocketAddr,
+    /// The connection whose streams they are; without it each has its own.
+    shared: Option<Connection>,
+    left: AtomicUsize,
+    size: usize,
+}
+
+impl Shorts {
+    async fn run(self, width: usize) -> Result<()> {
+        let shorts = Arc::new(self);
+        let workers: Vec<_> = (0..width).map(|_| tokio::spawn(shorts.clone().work())).collect();
+        let mut times = Vec::new();
+        for worker in workers {
+            times.extend(worker.await??);
+        }
+        times.sort_unstable();
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let mean = millis(times.iter().sum()) / times.len() as f64;
+        let at = |hundredths: usize| millis(times[times.len() * hundredths / 100]);
+        println!("mean={mean:.2} p50={:.2} p99={:.2}", at(50), at(99));
+        Ok(())
+    }
+
+    async fn work(self: Arc<Self>) -> Result<Vec<Duration>> {
+        let bytes = vec![0; self.size];
+        let mut times = Vec::new();
+        while self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            let begun = Instant::now();
+            let connection = match &self.shared {
+                Some(shared) => shared.clone(),
+                None => reach(self.provider.clone(), self.address).await?,
+            };
+            let (mut send, mut receive) = connection.open_bi().await?;
+            send.write_all(b"s").await?;
+            send.write_all(&bytes).await?;
+            send.finish()?;
+            receive.read_to_end(64).await?;
+            times.push(begun.elapsed());
+        }
+        Ok(times)
+    }
 }
 
 /// Seconds of processor time that this process has used.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::forward::Link;
@@ -22,6 +23,7 @@ const SERVER: &str = "a.ntm.example";
 /// The nodes that send.
 pub(super) const SENDERS: [&str; 2] = ["b", "c"];
 const PORT: &str = "5201";
+const QUIC_PORT: &str = "5202";
 /// When a client that does not come to its end is ended, in seconds.
 const PATIENCE: &str = "300";
 
@@ -36,7 +38,7 @@ pub(super) struct Scene {
     _servers: [Started; 2],
     _provider: Started,
     sender: Namespace,
-    _server: Namespace,
+    server: Namespace,
     air: Namespace,
     files: Files,
 }
@@ -73,7 +75,7 @@ impl Scene {
             start(&server, command, files, &format!("serving-{contender}"), "serving")
         };
         let servers = [serve(Contender::Kernel)?, serve(Contender::Ntmfw)?];
-        Ok(Self { _servers: servers, _provider: provider, sender, _server: server, air, files: files.clone() })
+        Ok(Self { _servers: servers, _provider: provider, sender, server, air, files: files.clone() })
     }
 
     /// A link from the sender to the server, and back. The same seed loses the same frames.
@@ -90,8 +92,27 @@ impl Scene {
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let host = if sender.contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
         command.args([what, host, PORT]).args(rest);
+        self.start_client(command)
+    }
+
+    fn start_client(&self, mut command: Command) -> io::Result<Client> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Client(Some(self.sender.within(|| command.spawn())?)))
+    }
+
+    /// `benches/quic` serves too, until what this gives is dropped.
+    pub(super) fn serve_quic(&self) -> io::Result<Started> {
+        let mut command = Command::new(quic(&self.files));
+        command.args(["aes", "serve", &format!("{}:{QUIC_PORT}", ADDRESSES[0])]);
+        start(&self.server, command, &self.files, "serving-quic", "serving")
+    }
+
+    /// Starts what `benches/quic` calls `what`, at the sender.
+    pub(super) fn quic_client(&self, what: &str, rest: &[String]) -> io::Result<Client> {
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE).arg(quic(&self.files));
+        command.args(["aes", what, &format!("{}:{QUIC_PORT}", ADDRESSES[0])]).args(rest);
+        self.start_client(command)
     }
 
     /// Whether the kernel's flows begin with what others learnt of the path.
@@ -173,6 +194,10 @@ impl Answer {
         let found = self.0.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
         found.ok_or_else(|| io::Error::other(format!("no {name} in: {}", self.0)))
     }
+}
+
+fn quic(files: &Files) -> PathBuf {
+    files.agent.with_file_name("quic-peer")
 }
 
 /// A host whose far end lies in the air. Both know each other's hardware address: asking would take a round trip.

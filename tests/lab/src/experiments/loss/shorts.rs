@@ -3,7 +3,7 @@
 use std::io;
 
 use super::grid::{Cell, Loss};
-use super::scene::{Contender, Scene, Sender};
+use super::scene::{Answer, Contender, Scene, Sender};
 use crate::report::Report;
 use crate::run::domain::Files;
 
@@ -27,13 +27,27 @@ pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
             let _link = scene.link(LINK.impairments(), 1)?;
             let rest = ["cubic".to_owned(), COUNT.to_string(), SIZE.to_string(), WIDTH.to_string()];
             let answer = scene.client(Sender { settings, ..Sender::of(contender) }, "short", &rest)?.answer()?;
-            let figures = [answer.figure("mean")?, answer.figure("p50")?, answer.figure("p99")?];
             let label = format!("{contender}, paths {}", if remembers { "remembered" } else { "unknown" });
-            report.line(&format!("{label:40}{}", figures.map(|figure| format!("{figure:>10.1}")).concat()));
-            means.push(figures[0]);
+            means.push(show(&label, &answer, report)?);
         }
+    }
+    let _quic = scene.serve_quic()?;
+    for connections in ["each", "one"] {
+        let _link = scene.link(LINK.impairments(), 1)?;
+        let rest = [COUNT.to_string(), SIZE.to_string(), WIDTH.to_string(), connections.to_owned()];
+        let answer = scene.quic_client("short", &rest)?.answer()?;
+        let label = if connections == "each" { "quic, a connection each" } else { "quic, streams of one connection" };
+        means.push(show(label, &answer, report)?);
     }
     report.check_time(means[2] <= means[0] * 1.05, "without memory no later than the kernel's");
     report.check_time(means[3] < means[2], "sooner with memory than without");
+    report.check_time(means[3] < means[4], "with memory sooner than QUIC in connections of their own");
     Ok(())
+}
+
+/// Gives the mean.
+fn show(label: &str, answer: &Answer, report: &mut Report) -> io::Result<f64> {
+    let figures = [answer.figure("mean")?, answer.figure("p50")?, answer.figure("p99")?];
+    report.line(&format!("{label:40}{}", figures.map(|figure| format!("{figure:>10.1}")).concat()));
+    Ok(figures[0])
 }
