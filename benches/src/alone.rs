@@ -19,7 +19,6 @@ const DATAGRAM: usize = 1_024;
 /// IPv4 and UDP headers inside the tunnel.
 const INNER_HEADERS: usize = 28;
 const SEALS: u32 = 200_000;
-#[allow(dead_code)]
 const IDLE_SECONDS: u32 = 30;
 const CONNECTIONS: u64 = 10_000;
 /// Descriptors that a connection needs, and those that a process has besides.
@@ -33,12 +32,23 @@ const OWN: Contender = Contender::Ntmfw(Suite::Aes);
 pub(crate) fn measure(scene: &Scene, arguments: &Arguments) -> Outcome<String> {
     scene.offload(true)?;
     let mut text = String::new();
+    let ready = median(arguments.rounds, || {
+        let mut command = OWN.client(scene, End::Asking, Processors::Any);
+        command.arg("init");
+        Answer::of(command)?.figure("ready_ms")
+    })?;
+    writeln!(text, "from ntmfw_init to ready with a ticket: {ready:.2} ms (the round trip is less than 0.1 ms)")?;
+    {
+        let up = OWN.bring_up(scene, Processors::Any)?;
+        let wakes = up.ask("idle", &[IDLE_SECONDS.to_string()])?.figure("wakes_a_minute")?;
+        writeln!(text, "idle with one connection: {wakes:.0} wakes a minute, keep-alives and their answers")?;
+    }
+    many_connections(scene, &mut text)?;
     many_peers(scene, &mut text)?;
     stages(scene, arguments, &mut text)?;
     Ok(text)
 }
 
-#[allow(dead_code)]
 fn many_connections(scene: &Scene, text: &mut String) -> Outcome<()> {
     let limit = soft_limit_of_descriptors()?;
     let count = CONNECTIONS.min((limit - OTHER_DESCRIPTORS) / DESCRIPTORS);
@@ -134,13 +144,11 @@ fn seal_time(suite: crypto::Suite) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / f64::from(SEALS)
 }
 
-#[allow(dead_code)]
 fn median(rounds: usize, mut measure: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
     let values = (0..rounds).map(|_| measure()).collect::<Outcome<Vec<f64>>>()?;
     Ok(Spread::of(values.into_iter()).ok_or("no rounds")?.median)
 }
 
-#[allow(dead_code)]
 fn soft_limit_of_descriptors() -> Outcome<u64> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).ok_or("no limit of files")?;
