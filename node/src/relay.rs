@@ -28,7 +28,7 @@ const RETRY: [Duration; 5] = [
 
 /// Datagrams that may ride on binds between one bind's turn and the next. A relay looks at few binds beside what it
 /// relays: all that a busy node has to send, riding on binds, would itself keep the answer away.
-const RIDERS: u32 = 32;
+const RIDERS: u32 = 256;
 
 /// What a bind's answer changes in the table of relay indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
