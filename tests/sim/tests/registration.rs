@@ -25,6 +25,14 @@ fn registrations(scene: &Scene, node: usize) -> usize {
     count(&scene.world, node, |event| matches!(event, Event::Registered { .. }))
 }
 
+/// A twin of `node` at a site of its own.
+fn start_twin(world: &mut World, node: usize, change: impl FnOnce(&mut ntm_node::Config)) -> usize {
+    let twin = world.add_twin(node, change);
+    let place = world.net.add_site(Families::V4);
+    world.attach(twin, 0, place, Families::V4, 10);
+    twin
+}
+
 #[test]
 fn a_ticket_registers_in_one_round_trip() {
     let mut scene = Scene::new(1);
@@ -194,9 +202,7 @@ fn the_older_of_two_with_one_identity_is_told_and_stays_silent() {
     let older = scene.node("a", Spot::V4Global);
     let other = scene.node("b", Spot::V4Global);
     scene.world.run_for(3 * SECOND);
-    let newer = scene.world.add_twin(older);
-    let place = scene.world.net.add_site(Families::V4);
-    scene.world.attach(newer, 0, place, Families::V4, 10);
+    let newer = start_twin(&mut scene.world, older, |_| ());
     scene.world.run_for(MINUTE);
     assert_eq!(count(&scene.world, older, |event| *event == Event::Superseded), 1);
     assert!(!scene.world.is_registered(older));
@@ -224,9 +230,7 @@ fn a_node_that_starts_again_with_its_clock_set_back_registers_all_the_same() {
     scene.world.run_for(3 * SECOND);
     // The world begins in 2026.
     let years_ago = UnixTime::from_secs(1_700_000_000);
-    let after = scene.world.add_twin_with(before, |config| config.wall = WallClock::new(Instant::ZERO, years_ago));
-    let place = scene.world.net.add_site(Families::V4);
-    scene.world.attach(after, 0, place, Families::V4, 10);
+    let after = start_twin(&mut scene.world, before, |config| config.wall = WallClock::new(Instant::ZERO, years_ago));
     scene.world.run_for(SECOND);
     assert!(scene.world.is_registered(after));
     let refused = |event: &Event| matches!(event, Event::RegistrationRefused(_));

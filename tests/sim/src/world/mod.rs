@@ -158,13 +158,8 @@ impl World {
         number
     }
 
-    /// Another host with the identity and ticket of `node`: a stolen disk, a restored backup.
-    pub fn add_twin(&mut self, node: usize) -> usize {
-        self.add_twin_with(node, |_| ())
-    }
-
-    /// The same, with something else about it.
-    pub fn add_twin_with(&mut self, node: usize, change: impl FnOnce(&mut ntm_node::Config)) -> usize {
+    /// Another host with the identity and ticket of `node`, but for what `change` does: a stolen disk, a restored backup.
+    pub fn add_twin(&mut self, node: usize, change: impl FnOnce(&mut ntm_node::Config)) -> usize {
         let host = self.net.add_host();
         let mut config = self.nodes[node].config().clone();
         change(&mut config);

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::forward::Link;
@@ -86,33 +85,34 @@ impl Scene {
 
     /// Starts what `programs/transfer.c` calls `what`, at the sender.
     pub(super) fn client(&self, sender: Sender<'_>, what: &str, rest: &[String]) -> io::Result<Client> {
-        let program = sender.program(&self.files)?;
+        let mut program = sender.program(&self.files)?;
+        let host = if sender.contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
+        program.args([what, host, PORT]).args(rest);
+        self.start_client(&program)
+    }
+
+    fn start_client(&self, program: &Command) -> io::Result<Client> {
         let mut command = Command::new("timeout");
         command.arg(PATIENCE).arg(program.get_program()).args(program.get_args());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let host = if sender.contender == Contender::Kernel { ADDRESSES[0] } else { SERVER };
-        command.args([what, host, PORT]).args(rest);
-        self.start_client(command)
-    }
-
-    fn start_client(&self, mut command: Command) -> io::Result<Client> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Client(Some(self.sender.within(|| command.spawn())?)))
     }
 
     /// `benches/quic` serves too, until what this gives is dropped.
     pub(super) fn serve_quic(&self) -> io::Result<Started> {
-        let mut command = Command::new(quic(&self.files));
-        command.args(["aes", "serve", &format!("{}:{QUIC_PORT}", ADDRESSES[0])]);
-        start(&self.server, command, &self.files, "serving-quic", "serving")
+        start(&self.server, self.quic("serve"), &self.files, "serving-quic", "serving")
     }
 
     /// Starts what `benches/quic` calls `what`, at the sender.
     pub(super) fn quic_client(&self, what: &str, rest: &[String]) -> io::Result<Client> {
-        let mut command = Command::new("timeout");
-        command.arg(PATIENCE).arg(quic(&self.files));
-        command.args(["aes", what, &format!("{}:{QUIC_PORT}", ADDRESSES[0])]).args(rest);
-        self.start_client(command)
+        self.start_client(self.quic(what).args(rest))
+    }
+
+    fn quic(&self, what: &str) -> Command {
+        let mut command = Command::new(self.files.agent.with_file_name("quic-peer"));
+        command.args(["aes", what, &format!("{}:{QUIC_PORT}", ADDRESSES[0])]);
+        command
     }
 
     /// Whether the kernel's flows begin with what others learnt of the path.
@@ -194,10 +194,6 @@ impl Answer {
         let found = self.0.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
         found.ok_or_else(|| io::Error::other(format!("no {name} in: {}", self.0)))
     }
-}
-
-fn quic(files: &Files) -> PathBuf {
-    files.agent.with_file_name("quic-peer")
 }
 
 /// A host whose far end lies in the air. Both know each other's hardware address: asking would take a round trip.

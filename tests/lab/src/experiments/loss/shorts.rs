@@ -32,11 +32,10 @@ pub(crate) fn run(files: &Files, report: &mut Report) -> io::Result<()> {
         }
     }
     let _quic = scene.serve_quic()?;
-    for connections in ["each", "one"] {
+    for (connections, label) in [("each", "quic, a connection each"), ("one", "quic, streams of one connection")] {
         let _link = scene.link(LINK.impairments(), 1)?;
         let rest = [COUNT.to_string(), SIZE.to_string(), WIDTH.to_string(), connections.to_owned()];
         let answer = scene.quic_client("short", &rest)?.answer()?;
-        let label = if connections == "each" { "quic, a connection each" } else { "quic, streams of one connection" };
         means.push(show(label, &answer, report)?);
     }
     report.check_time(means[2] <= means[0] * 1.05, "without memory no later than the kernel's");
